@@ -1,0 +1,123 @@
+"""What a task function takes and returns, whatever the app: small JSON-able data.
+
+A task gets a `Request`, writes one part (or items of one) and returns a `Result`: an outcome, a
+path and a digest. Arrays never travel. How tasks are placed, retried and counted is the
+conductor's business; nothing here knows Parsl.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data_store.parts import Part, find_part, open_part
+
+__all__ = ["Outcome", "Request", "Result"]
+
+Outcome = Literal["done", "continue", "failed_method", "failed_software", "failed_workspace"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One item of work.
+
+    Parameters
+    ----------
+    parts_root, work_root : str
+        Folders of the workspace for finished parts and unfinished items.
+    stage : str
+        Name of the stage whose part is made.
+    fingerprint : str
+        Identity of the part to make.
+    settings : dict
+        The science: plain JSON, validated again by the app's own models.
+    seed : int
+        The campaign's seed; streams are derived from it by path.
+    key : dict
+        What tells this item from its siblings (chunk, arm, labels, seed, temperature, ...).
+    inputs : dict of str to list of str
+        Paths of the parts that this one is made from, by role.
+    files : dict of str to str
+        Paths of files that the user brought, by role; their digests are in the fingerprint.
+    work_fingerprint : str
+        Identity of the folder where unfinished items wait, where that is shared by several parts
+        (labels outlive the part that merges them); by default the part's own.
+    deadline_unix : float or None
+        When to checkpoint and return "continue"; None where there is no limit.
+    threads : int
+        Threads that the task may use.
+    """
+
+    parts_root: str
+    work_root: str
+    stage: str
+    fingerprint: str
+    settings: dict[str, Any]
+    seed: int
+    key: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    work_fingerprint: str = ""
+    deadline_unix: float | None = None
+    threads: int = 1
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Request:
+        """Request from the plain data that `to_json` gave."""
+        return Request(**data)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder of this part's unfinished items and checkpoints."""
+        return Path(self.work_root) / (self.work_fingerprint or self.fingerprint)
+
+    def finished_part(self) -> Part | None:
+        """The part of this request, if some earlier attempt finished it."""
+        return find_part(Path(self.parts_root), self.stage, self.fingerprint)
+
+    def input_parts(self, role: str) -> list[Part]:
+        """The parts given for a role, opened; empty where the role has none."""
+        return [open_part(Path(path)) for path in self.inputs.get(role, [])]
+
+    def out_of_time(self, margin_s: float = 0.0) -> bool:
+        """Whether the deadline has come, or comes within `margin_s` seconds."""
+        return self.deadline_unix is not None and time.time() + margin_s >= self.deadline_unix
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a request.
+
+    Parameters
+    ----------
+    outcome : str
+        One of `Outcome`. Continuation is not failure: the item goes on from its checkpoint.
+    path, digest : str or None
+        The part and its content digest, when done.
+    counts : dict of str to float
+        What was made, skipped, rejected: everything that must not be silent.
+    message : str
+        A cause in words, when there is something to say.
+    """
+
+    outcome: Outcome
+    path: str | None = None
+    digest: str | None = None
+    counts: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+
+    @staticmethod
+    def done(part: Part, counts: Mapping[str, float] | None = None, message: str = "") -> Result:
+        """Result of a part in its place."""
+        return Result("done", str(part.path), part.digest, dict(counts or {}), message)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)

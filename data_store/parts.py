@@ -1,0 +1,309 @@
+"""`Part`: the immutable output of one fingerprint, and the only record that it was made.
+
+A part is a folder ``parts/<stage>/<fingerprint>`` with
+
+- ``data.zarr``: a Zarr v3 group, one sharded array per column, its unit an attribute; plain
+  zarr-python reads it;
+- files that belong to the content (a model) and attachments that do not (a log of metrics);
+- ``manifest.json``, written last: the content digest, sizes and hashes of all files, scientific
+  metadata, and provenance beside the digest.
+
+It is written into a hidden sibling, synced and renamed, so that it is there whole or not at all;
+where the target exists already, ours is discarded. Nothing is ever changed or deleted. It is not a
+place for unfinished work (`data_store.work`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_store.arrays import read_array, write_arrays
+from data_store.columns import Column
+from data_store.errors import StoreError, WorkspaceError
+from data_store.fingerprints import canonical_json, file_digest
+from data_store.provenance import provenance as make_provenance
+from data_store.work import sync_folder
+
+__all__ = ["SCHEMA", "Part", "find_part", "open_part", "part_path", "verify_part", "write_part"]
+
+SCHEMA = 1
+"""Version of the part layout. A reader refuses a newer one and upgrades an older one."""
+
+_MANIFEST = "manifest.json"
+_ARRAYS = "data.zarr"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part, opened for reading.
+
+    Parameters
+    ----------
+    path : Path
+    manifest : dict
+        What ``manifest.json`` says.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """Stage that made it."""
+        return str(self.manifest["stage"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity: what was asked for."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content: what came out."""
+        return str(self.manifest["digest"])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Scientific metadata (in the digest)."""
+        return dict(self.manifest["metadata"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Host, versions, times (beside the digest)."""
+        return dict(self.manifest["provenance"])
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each column."""
+        return {name: spec["unit"] for name, spec in self.manifest["columns"].items()}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a column."""
+        return tuple(self._spec(name)["shape"])
+
+    def read(
+        self, name: str, unit: str, start: int | None = None, stop: int | None = None
+    ) -> NDArray[Any]:
+        """Rows start to stop of a column.
+
+        Raises
+        ------
+        StoreError
+            If there is no such column, or it is stored in another unit than `unit`.
+        """
+        spec = self._spec(name)
+        if spec["unit"] != unit:
+            raise StoreError(
+                f"column {name!r} of {self.path} is in {spec['unit'] or 'no unit'!r}, not {unit!r}",
+                "convert where the data enter, in an adapter",
+            )
+        first, last, _ = slice(start, stop).indices(spec["shape"][0])
+        return read_array(self.path / _ARRAYS / name, first, max(first, last))
+
+    def file(self, name: str) -> Path:
+        """Path of a file or attachment.
+
+        Raises
+        ------
+        StoreError
+            If the part has none of that name.
+        """
+        if name not in self.manifest["files"]:
+            raise StoreError(f"{self.path} holds no file {name!r}")
+        return self.path / name
+
+    def _spec(self, name: str) -> dict[str, Any]:
+        columns: dict[str, dict[str, Any]] = self.manifest["columns"]
+        if name not in columns:
+            raise StoreError(f"{self.path} holds no column {name!r}", f"it holds {sorted(columns)}")
+        return columns[name]
+
+
+def part_path(parts_root: Path, stage: str, fingerprint: str) -> Path:
+    """Where the part of a stage and fingerprint lies, or will."""
+    return parts_root / stage / fingerprint
+
+
+def find_part(parts_root: Path, stage: str, fingerprint: str) -> Part | None:
+    """The part, or None where it has not been made."""
+    path = part_path(parts_root, stage, fingerprint)
+    return open_part(path) if (path / _MANIFEST).exists() else None
+
+
+def open_part(path: Path) -> Part:
+    """Open a part for reading.
+
+    Raises
+    ------
+    StoreError
+        If there is none, its manifest is damaged, or a newer version of this project wrote it.
+    """
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"no part at {path}", "launch the campaign that makes it") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"manifest of {path} is unreadable: {error}") from error
+    schema = manifest.get("schema")
+    if schema != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {schema}, this version reads {SCHEMA}",
+            "use the version of the project that wrote it, or make it anew",
+        )
+    return Part(path, manifest)
+
+
+def content_digest(
+    columns: Mapping[str, Column], metadata: Mapping[str, Any], files: Mapping[str, bytes]
+) -> str:
+    """SHA-256 over dtype, shape, unit and bytes of each column, over files and metadata."""
+    hasher = hashlib.sha256()
+    for name in sorted(columns):
+        values, unit = columns[name]
+        hasher.update(canonical_json([name, values.dtype.str, list(values.shape), unit]).encode())
+        hasher.update(values.tobytes())
+    for name in sorted(files):
+        hasher.update(canonical_json([name, hashlib.sha256(files[name]).hexdigest()]).encode())
+    hasher.update(canonical_json(dict(metadata)).encode())
+    return hasher.hexdigest()
+
+
+def write_part(
+    parts_root: Path,
+    stage: str,
+    fingerprint: str,
+    columns: Mapping[str, Column],
+    metadata: Mapping[str, Any],
+    *,
+    files: Mapping[str, bytes] | None = None,
+    attachments: Mapping[str, bytes] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Part:
+    """Write a part, whole or not at all, and open it.
+
+    Parameters
+    ----------
+    parts_root : Path
+    stage, fingerprint : str
+    columns : mapping of str to Column
+    metadata : mapping
+        Scientific JSON; part of the digest.
+    files : mapping of str to bytes, optional
+        Content that is no array (a model); part of the digest.
+    attachments : mapping of str to bytes, optional
+        Not part of the digest (metrics with timings).
+    provenance : mapping, optional
+        Beside the digest; host, versions and time are added.
+
+    Returns
+    -------
+    Part
+        Ours, or the one that was there before us.
+
+    Raises
+    ------
+    StoreError
+        If a column cannot be stored.
+    WorkspaceError
+        If the file system refuses (read-only, full); nothing of ours is left behind.
+    """
+    checked = {name: column.checked(name) for name, column in sorted(columns.items())}
+    content = dict(files or {})
+    manifest = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "fingerprint": fingerprint,
+        "digest": content_digest(checked, metadata, content),
+        "columns": {
+            name: {"dtype": c.values.dtype.str, "shape": list(c.values.shape), "unit": c.unit}
+            for name, c in checked.items()
+        },
+        "metadata": dict(metadata),
+        "content_files": sorted(content),
+        "provenance": make_provenance(**dict(provenance or {})),
+    }
+    target = part_path(parts_root, stage, fingerprint)
+    aside = target.with_name(f".{fingerprint[:16]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        aside.mkdir(parents=True)
+        write_arrays(aside / _ARRAYS, checked)
+        for name, data in {**content, **dict(attachments or {})}.items():
+            (aside / name).write_bytes(data)
+        _seal(aside, manifest)
+        _rename_into_place(aside, target)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot write {target}: {error.strerror or error}",
+            "free space or permissions are needed; finished parts are kept, launch again after",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return open_part(target)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _seal(aside: Path, manifest: dict[str, Any]) -> None:
+    """Hash and sync all files, then write the manifest as the last of them."""
+    manifest["files"] = {
+        path.relative_to(aside).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": file_digest(path),
+        }
+        for path in _files_below(aside)
+    }
+    (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for path in _files_below(aside):
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    for folder in [*(p for p in sorted(aside.rglob("*")) if p.is_dir()), aside]:
+        sync_folder(folder)
+
+
+def _rename_into_place(aside: Path, target: Path) -> None:
+    try:
+        aside.rename(target)
+    except OSError:
+        # Another attempt at the same fingerprint was first; its content is as good as ours.
+        if not (target / _MANIFEST).exists():
+            raise
+    sync_folder(target.parent)
+
+
+def verify_part(part: Part) -> list[str]:
+    """Compare a part with its manifest, byte by byte.
+
+    Returns
+    -------
+    list of str
+        What is wrong, in words; empty where all is well.
+    """
+    listed: dict[str, dict[str, Any]] = part.manifest["files"]
+    present = {path.relative_to(part.path).as_posix() for path in _files_below(part.path)}
+    problems = [f"{name}: missing" for name in sorted(set(listed) - present)]
+    problems += [f"{name}: not in the manifest" for name in sorted(present - {*listed, _MANIFEST})]
+    for name in sorted(set(listed) & present):
+        if file_digest(part.path / name) != listed[name]["sha256"]:
+            problems.append(f"{name}: content differs from its hash")
+    if not problems:
+        columns = {
+            name: Column(np.asarray(part.read(name, unit)), unit)
+            for name, unit in part.units.items()
+        }
+        content = {name: part.file(name).read_bytes() for name in part.manifest["content_files"]}
+        if content_digest(columns, part.metadata, content) != part.digest:
+            problems.append("manifest: the content digest does not match")
+    return problems

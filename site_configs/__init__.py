@@ -1,0 +1,1 @@
+"""Site files: one TOML per cluster, data and no code."""
