@@ -2,7 +2,8 @@
 
 Atoms of all structures lie on one flat axis, and ``offsets`` tells where each begins, so that ten
 thousand molecules of different size are a few arrays and no objects. Energy and forces are
-optional; provenance (tier, parent trajectory, frame) is not, because splits must know what is related.
+optional; provenance (tier, parent trajectory, frame) is not, because splits must know what is
+related.
 
 A change is a new value: nothing here mutates. It is not a trajectory format and holds no bonds (see
 `data_store.molecules.Molecule`).

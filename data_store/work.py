@@ -1,8 +1,8 @@
 """Unfinished work: single files that each appear whole or not at all.
 
 An item of a stage whose part is not there yet waits as ``work/<fingerprint>/<key>.npz``;
-checkpoints wait beside it. A file is written aside, synced and renamed, so a kill at any moment leaves the old
-state or the new one. Merging into a part is the business of the stage; these files are never the
+checkpoints wait beside it. A file is written aside, synced and renamed, so a kill at any moment
+leaves the old state or the new one. Merging into a part is the business of the stage; these files are never the
 record of completion.
 """
 

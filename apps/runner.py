@@ -1,0 +1,132 @@
+"""What every worker executes: one task function on a few requests, measured and classed.
+
+`run_requests` is the only function that the conductor sends to workers. It finds the task function
+by its name, leaves a mark that the item is in flight (process, host, start), measures time and
+memory, and turns exceptions into outcomes, so that only the loss of the worker itself arrives as an
+exception. It decides nothing: retries and quarantine are the conductor's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import platform
+import resource
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from data_store.errors import CampaignError, InputError, MethodError, StoreError, WorkspaceError
+from data_store.work import write_atomic
+
+__all__ = ["run_requests"]
+
+TaskFunction = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def run_requests(function: str, requests: list[dict[str, Any]], mark: str) -> list[dict[str, Any]]:
+    """Run a task function on each request, in order.
+
+    Parameters
+    ----------
+    function : str
+        ``module:name`` of a plain function from a request to a result, both JSON.
+    requests : list of dict
+        `apps.contract.Request` as plain data.
+    mark : str
+        File that says, while this runs, which process is at it.
+
+    Returns
+    -------
+    list of dict
+        For each request `apps.contract.Result` as plain data, with ``resources`` (``wall_s``,
+        ``cpu_s`` of this process and its children, ``peak_rss_MB``, ``host``, ``pid``) and, where
+        it failed, the traceback as ``detail``.
+    """
+    with _marked(Path(mark)):
+        task = _find(function)
+        return [_run_one(task, request) for request in requests]
+
+
+def _find(function: str) -> TaskFunction:
+    module, _, name = function.partition(":")
+    task: TaskFunction = getattr(importlib.import_module(module), name)
+    return task
+
+
+@contextlib.contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    write_atomic(
+        path,
+        json.dumps(
+            {"pid": os.getpid(), "host": platform.node(), "started_unix": time.time()}
+        ).encode(),
+    )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _run_one(task: TaskFunction, request: dict[str, Any]) -> dict[str, Any]:
+    before, started = _cpu_seconds(), time.perf_counter()
+    _forget_peak_memory()
+    try:
+        result = task(request)
+    except Exception as error:
+        result = _failure(error)
+    result["resources"] = {
+        "wall_s": time.perf_counter() - started,
+        "cpu_s": _cpu_seconds() - before,
+        "peak_rss_MB": _peak_memory_MB(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+    }
+    return result
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """Class an exception as an outcome; only software failures are worth a second try."""
+    outcome = "failed_software"
+    if isinstance(error, WorkspaceError) or (
+        isinstance(error, OSError) and error.errno in (28, 30)
+    ):
+        outcome = "failed_workspace"
+    elif isinstance(error, MethodError | InputError | StoreError):
+        outcome = "failed_method"
+    known = isinstance(error, CampaignError)
+    return {
+        "outcome": outcome,
+        "path": None,
+        "digest": None,
+        "counts": {},
+        "message": str(error) if known else f"{type(error).__name__}: {error}",
+        "detail": "".join(traceback.format_exception(error)),
+    }
+
+
+def _cpu_seconds() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _forget_peak_memory() -> None:
+    """Reset the high-water mark of this process where Linux allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory_MB() -> float:
+    """High-water mark of this process, or the largest child it has waited for."""
+    child_MB = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        own_kB = next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)
+    except (OSError, StopIteration):
+        own_kB = str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return max(int(own_kB) / 1024, child_MB)

@@ -1,0 +1,1 @@
+"""How a plan is carried out: the driver, and the only place that knows Parsl."""

@@ -1,0 +1,284 @@
+"""The driver: hands out what is ready, takes in what comes back, until the plan is made.
+
+It holds no truth. What is done is what lies in its place; so a driver may be killed at any moment
+and the next one goes on from the workspace. Outcomes are treated by class: *done*; *continue*
+(handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
+(one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
+tries, up to a cap that tells a loss from a task that kills its worker); *workspace refuses* (all
+stops, to be resumed).
+
+Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
+machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
+the queue and nothing overtakes it. It is no scheduler: on a cluster the queue decides.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from campaign.execution.parsl_config import workers_of
+from campaign.execution.progress import Progress, progress_of
+from campaign.execution.tasks import Task, is_done, tasks_of
+from campaign.execution.workers import Workers, is_infrastructure_loss
+from campaign.ledger import Ledger
+from campaign.plan.items import PlannedPart
+from campaign.plan.stages import STAGES
+from campaign.sites.site import Site, available_cores
+from campaign.workspace import Workspace
+from data_store.errors import WorkspaceError
+from data_store.work import write_atomic
+
+__all__ = ["Driver", "Ending", "Stopped"]
+
+MAX_LOSSES = 8
+"""Losses with the infrastructure after which a task is taken to kill its workers itself."""
+
+MAX_SOFTWARE_TRIES = 2
+"""Tries of a task that fails by the software."""
+
+Answer = list[dict[str, Any]]
+Display = Callable[[Progress], None]
+
+
+class Stopped(Exception):
+    """The user or the system asked the driver to stop."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a launch ended.
+
+    Parameters
+    ----------
+    quarantined : dict of str to str
+        Label of each part that will not be made, and why.
+    blocked : tuple of str
+        Labels of parts that need one of those.
+    """
+
+    quarantined: dict[str, str] = field(default_factory=dict)
+    blocked: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part was made."""
+        return not self.quarantined and not self.blocked
+
+
+class Driver:
+    """One launch of a plan.
+
+    Parameters
+    ----------
+    plan : sequence of PlannedPart
+        In order of dependence.
+    workspace : Workspace
+    site : Site
+    ledger : Ledger
+    display : callable
+        Called with a `Progress` whenever something changed.
+    """
+
+    def __init__(
+        self,
+        plan: Sequence[PlannedPart],
+        workspace: Workspace,
+        site: Site,
+        ledger: Ledger,
+        display: Display,
+    ) -> None:
+        order = list(STAGES)
+        self.plan = sorted(plan, key=lambda part: order.index(part.stage))
+        self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
+        self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
+        self._flight: dict[Future[Answer], Task] = {}
+        self._losses: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._quarantined: dict[str, str] = {}
+
+    def run(self) -> Ending:
+        """Make everything that can be made.
+
+        Raises
+        ------
+        WorkspaceError
+            If the file system refuses; a later launch goes on.
+        Stopped
+            If asked to by SIGINT or SIGTERM; a later launch goes on.
+        """
+        self._show()
+        if not self._open_parts():
+            return self._ending()
+        with (
+            _stopping_signals() as stop,
+            Workers(self.site, self.workspace.root, self.workspace.logs / "parsl") as workers,
+        ):
+            while self._flight or self._next_tasks():
+                if stop.is_set():
+                    raise Stopped
+                self._hand_out(workers)
+                finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    self._take_in(self._flight.pop(future), future)
+                if finished:
+                    self._show()
+        return self._ending()
+
+    def _open_parts(self) -> list[PlannedPart]:
+        """Parts that are neither made, nor quarantined, nor blocked by one that is."""
+        lost = set(self._quarantined)
+        opened = []
+        for part in self.plan:
+            if part.fingerprint in self._done:
+                continue
+            if part.fingerprint in lost or part.needs & lost:
+                lost.add(part.fingerprint)
+            else:
+                opened.append(part)
+        return opened
+
+    def _next_tasks(self) -> list[Task]:
+        """Tasks that could be handed out now, in order of precedence."""
+        busy = {task.name for task in self._flight.values()}
+        merging = {t.part.fingerprint for t in self._flight.values()}
+        tasks = []
+        for part in self._open_parts():
+            if not part.needs <= self._done:
+                continue
+            found = tasks_of(part, self.workspace, self._threads(part))
+            if found[0].merges and part.fingerprint in merging:
+                continue
+            tasks += [task for task in found if task.name not in busy]
+        return tasks
+
+    def _threads(self, part: PlannedPart) -> int:
+        return self.site.pools[self._pool(part)].threads_per_worker
+
+    def _pool(self, part: PlannedPart) -> Any:
+        return self.site.pool_of(part.role)
+
+    def _hand_out(self, workers: Workers) -> None:
+        """Submit in order of precedence until the head of the queue does not fit."""
+        for task in self._next_tasks():
+            if not self._fits(task):
+                return
+            pool = self._pool(task.part)
+            mark = self.workspace.running / f"{task.name}.json"
+            self.ledger.write(
+                "submitted",
+                task=task.name,
+                stage=task.part.stage,
+                label=task.part.label,
+                fingerprint=task.part.fingerprint,
+                items=task.items,
+                pool=pool,
+            )
+            future = workers.submit(pool, task.function, list(task.requests), str(mark))
+            self._flight[future] = task
+            self._show()
+
+    def _fits(self, task: Task) -> bool:
+        pool = self._pool(task.part)
+        taken = [t for t in self._flight.values() if self._pool(t.part) == pool]
+        cores = sum(t.part.cores for t in self._flight.values())
+        free = available_cores() - cores
+        enough = not self._flight or task.part.cores <= free
+        return enough and len(taken) < workers_of(self.site.pools[pool])
+
+    def _take_in(self, task: Task, future: Future[Answer]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._lost(task, error)
+            return
+        for answer in future.result():
+            self._record(task, answer)
+
+    def _lost(self, task: Task, error: BaseException) -> None:
+        self._losses[task.name] += 1
+        kind = "lost" if is_infrastructure_loss(error) else "failed_software"
+        self.ledger.write(
+            "result", outcome=kind, task=task.name, stage=task.part.stage, label=task.part.label,
+            fingerprint=task.part.fingerprint, items=task.items, message=f"{type(error).__name__}: "
+            f"{error}",
+        )  # fmt: skip
+        if kind == "failed_software":
+            self._failed(task, str(error))
+        elif self._losses[task.name] >= MAX_LOSSES:
+            self._quarantine(task, f"its worker was lost {MAX_LOSSES} times")
+
+    def _record(self, task: Task, answer: dict[str, Any]) -> None:
+        outcome = answer["outcome"]
+        detail = answer.pop("detail", "")
+        self.ledger.write(
+            "result", task=task.name, stage=task.part.stage, label=task.part.label,
+            fingerprint=task.part.fingerprint, items=task.items, **answer,
+        )  # fmt: skip
+        if outcome == "failed_workspace":
+            raise WorkspaceError(answer["message"])
+        if outcome in {"failed_method", "failed_software"}:
+            self._keep_detail(task, detail)
+        if outcome == "failed_method":
+            self._quarantine(task, answer["message"])
+        elif outcome == "failed_software":
+            self._failed(task, answer["message"])
+        elif outcome == "done" and task.merges:
+            self._done.add(task.part.fingerprint)
+
+    def _failed(self, task: Task, message: str) -> None:
+        self._failures[task.name] += 1
+        if self._failures[task.name] >= MAX_SOFTWARE_TRIES:
+            self._quarantine(task, message)
+
+    def _quarantine(self, task: Task, message: str) -> None:
+        self._quarantined[task.part.fingerprint] = message
+        self.ledger.write(
+            "quarantined", stage=task.part.stage, label=task.part.label,
+            fingerprint=task.part.fingerprint, message=message,
+        )  # fmt: skip
+
+    def _keep_detail(self, task: Task, detail: str) -> None:
+        if detail:
+            write_atomic(self.workspace.logs / "tasks" / f"{task.name}.log", detail.encode())
+
+    def _show(self) -> None:
+        progress = progress_of(self.plan, self.workspace.parts, self.workspace.work)
+        for name in STAGES:
+            running = sum(t.items for t in self._flight.values() if t.part.stage == name)
+            failed = sum(p.fingerprint in self._quarantined for p in self.plan if p.stage == name)
+            if running or failed:
+                progress = progress.with_stage(name, running=running, failed=failed)
+        self.display(progress)
+
+    def _ending(self) -> Ending:
+        labels = {part.fingerprint: part.label for part in self.plan}
+        opened = {part.fingerprint for part in self._open_parts()}
+        rest = set(labels) - self._done - set(self._quarantined) - opened
+        return Ending(
+            {labels[f]: message for f, message in self._quarantined.items()},
+            tuple(part.label for part in self.plan if part.fingerprint in rest),
+        )
+
+
+@contextmanager
+def _stopping_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event while the driver runs in the main thread."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,100 @@
+"""`Task`: a grouping of items that is handed to a worker at once; it has no identity.
+
+Pure functions from the plan and what lies in the workspace to what can be handed out now. A part is
+ready when all its inputs are in their place; a part of items first yields tasks for the items that
+are not there yet, and its merging when all are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from apps.contract import Request
+from campaign.plan.items import Items, PlannedPart
+from campaign.workspace import Workspace
+from data_store.parts import part_path
+from data_store.work import item_keys
+
+__all__ = ["Task", "is_done", "tasks_of"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One submission.
+
+    Parameters
+    ----------
+    name : str
+        Unique among tasks in flight; also the name of its mark.
+    part : PlannedPart
+    function : str
+    requests : list of dict
+        JSON requests, one per item.
+    items : int
+        How many items progress by it.
+    merges : bool
+        Whether it ends in the part itself.
+    """
+
+    name: str
+    part: PlannedPart
+    function: str
+    requests: tuple[dict[str, Any], ...]
+    items: int
+    merges: bool
+
+
+def is_done(part: PlannedPart, workspace: Workspace) -> bool:
+    """Whether the part is in its place: the only record of completion."""
+    return (part_path(workspace.parts, part.stage, part.fingerprint) / "manifest.json").exists()
+
+
+def _request(part: PlannedPart, workspace: Workspace, threads: int) -> Request:
+    return Request(
+        parts_root=str(workspace.parts),
+        work_root=str(workspace.work),
+        stage=part.stage,
+        fingerprint=part.fingerprint,
+        settings=part.settings,
+        seed=part.seed,
+        key=part.key,
+        inputs={
+            role: [str(part_path(workspace.parts, part.input_stages[role], f)) for f in prints]
+            for role, prints in part.inputs.items()
+        },
+        files={role: str(path) for role, path in part.files.items()},
+        work_fingerprint=part.items.fingerprint if part.items else "",
+        threads=threads,
+    )
+
+
+def tasks_of(part: PlannedPart, workspace: Workspace, threads: int) -> list[Task]:
+    """Tasks that a part whose inputs are there needs now.
+
+    Parameters
+    ----------
+    part : PlannedPart
+    workspace : Workspace
+    threads : int
+        Threads that each task may use.
+    """
+    request = _request(part, workspace, threads)
+    missing = _missing(part.items, workspace) if part.items else []
+    if part.items and missing:
+        size = part.items.per_task
+        groups = [missing[i : i + size] for i in range(0, len(missing), size)]
+        return [_item_task(part, part.items, request, group) for group in groups]
+    name = f"{part.stage}-{part.fingerprint[:16]}"
+    return [Task(name, part, part.function, (request.to_json(),), 1, merges=True)]
+
+
+def _missing(items: Items, workspace: Workspace) -> list[int]:
+    present = set(item_keys(workspace.work / items.fingerprint))
+    return [index for index in range(items.count) if f"{index:06d}" not in present]
+
+
+def _item_task(part: PlannedPart, items: Items, request: Request, indices: list[int]) -> Task:
+    keyed = replace(request, key={**request.key, "indices": indices})
+    name = f"{part.stage}-{part.fingerprint[:16]}-{indices[0]:06d}"
+    return Task(name, part, items.function, (keyed.to_json(),), len(indices), merges=False)

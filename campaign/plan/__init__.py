@@ -1,0 +1,1 @@
+"""The plan: every part a campaign will make, fingerprinted before anything runs."""

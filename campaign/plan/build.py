@@ -1,0 +1,289 @@
+"""From a campaign file to the plan: every part, fingerprinted, in order of dependence.
+
+Pure but for the digests of files that the user brought. What is not science (ranks, checkpoint
+intervals, names, how many chunks or pools there are beside this one) is kept out of each identity
+here, so that changing one setting recomputes exactly what depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from campaign.plan.items import Items, PlannedPart, planned_part
+from campaign.plan.stages import STAGES
+from campaign.spec.model import CampaignSpec
+from data_store.fingerprints import file_digest, fingerprint
+
+__all__ = ["Plan", "build_plan"]
+
+LABELS_PER_TASK = 3
+"""Labels handed to a worker at once: some ten seconds of work."""
+
+_TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All parts of a campaign.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+    parts : tuple of PlannedPart
+        In order of dependence.
+    """
+
+    spec: CampaignSpec
+    parts: tuple[PlannedPart, ...]
+
+    def of(self, stage: str, **key: Any) -> list[PlannedPart]:
+        """Parts of a stage whose key holds these values."""
+        return [
+            part
+            for part in self.parts
+            if part.stage == stage and all(part.key.get(k) == v for k, v in key.items())
+        ]
+
+    def the(self, stage: str, **key: Any) -> PlannedPart:
+        """The one part of a stage with this key."""
+        (part,) = self.of(stage, **key)
+        return part
+
+
+def build_plan(spec: CampaignSpec) -> Plan:
+    """Plan of a campaign.
+
+    Raises
+    ------
+    InputError
+        If a file that the campaign names cannot be read.
+    """
+    teach = _Teaching(spec)
+    label, tests = _labels(spec, teach)
+    splits = {n: _split(spec, n, label, tests) for n in spec.finetuning.pools}
+    starts = _starts(spec, teach, label, tests, splits)
+    finetunes = list(_finetunes(spec, teach, label, tests, splits))
+    smallest = splits[min(splits)]
+    simulations = [
+        run for model in finetunes for run in _simulations(spec, teach, label, smallest, starts, model)
+    ]
+    candidates = [teach.candidates] if spec.labels.source == "pyscf" else []
+    pretrained = [teach.pretrain] if "pretrained" in spec.finetuning.arms else []
+    return Plan(
+        spec,
+        (
+            teach.molecule, *(teach.chunks if pretrained else []), *candidates, *pretrained, label,
+            *tests, *splits.values(), starts, *finetunes, *simulations,
+        ),
+    )  # fmt: skip
+
+
+def _brought(path: str | Path | None) -> tuple[Path, str] | None:
+    return (Path(path), file_digest(Path(path))) if path is not None else None
+
+
+class _Teaching:
+    """The molecule, the teacher's structures and pre-training."""
+
+    def __init__(self, spec: CampaignSpec) -> None:
+        self.molecule = self._molecule(spec)
+        self.chunks = list(self._chunks(spec))
+        self.candidates = self._candidates(spec)
+        self.pretrain = self._pretrain(spec)
+
+    def _molecule(self, spec: CampaignSpec) -> PlannedPart:
+        brought = {"xyz": _brought(spec.system.xyz), "labels": _brought(spec.labels.file)}
+        return planned_part(
+            "prepare",
+            f"molecule {spec.campaign.name}",
+            {
+                "system": spec.system.model_dump(mode="json", exclude={"xyz"}),
+                "force_field": spec.sampling.force_field,
+            },
+            spec.campaign.seed,
+            files={role: found for role, found in brought.items() if found},
+            not_science=("system.name",),
+        )
+
+    def _chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
+        settings = spec.sampling.model_dump(mode="json", exclude={"structures"})
+        for chunk in range(-(-spec.sampling.structures // spec.sampling.chunk_structures)):
+            yield planned_part(
+                "sample",
+                f"teacher chunk {chunk}",
+                settings,
+                spec.campaign.seed,
+                key={"chunk": chunk},
+                inputs={"molecule": [self.molecule]},
+            )
+
+    def _candidates(self, spec: CampaignSpec) -> PlannedPart:
+        settings = spec.sampling.model_dump(mode="json", exclude={"structures", "chunk_structures"})
+        return planned_part(
+            "candidates",
+            "thermal candidates",
+            {
+                **settings,
+                "count": spec.labels.candidates,
+                "temperatures_K": list(spec.labels.temperatures_K),
+            },
+            spec.campaign.seed,
+            key={"candidates": True},
+            inputs={"molecule": [self.molecule]},
+        )
+
+    def _pretrain(self, spec: CampaignSpec) -> PlannedPart:
+        return planned_part(
+            "pretrain",
+            "pre-training",
+            {
+                "potential": spec.potential.model_dump(mode="json"),
+                "pretraining": spec.pretraining.model_dump(mode="json"),
+            },
+            spec.campaign.seed,
+            inputs={"teacher": self.chunks, "molecule": [self.molecule]},
+            not_science=tuple(f"pretraining.{key}" for key in _TRAINING_RESOURCES),
+            cores=spec.pretraining.ranks,
+        )
+
+
+_LABEL_BOOKKEEPING = {"source", "file", "test_file", "test_count", "count", "candidates", "temperatures_K"}
+
+
+def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
+    """Labels, computed or imported, and the test labels where there is a file of them."""
+    labels, seed = spec.labels, spec.campaign.seed
+    if labels.source == "file":
+        found = [
+            planned_part(
+                stage,
+                f"imported {role}",
+                {},
+                seed,
+                key={"role": role},
+                inputs={"molecule": [teach.molecule]},
+                files={"labels": brought},
+                function="apps.labeling.task:import_labels",
+            )
+            for stage, role, path in (("label", "labels", labels.file), ("test", "test", labels.test_file))
+            if (brought := _brought(path)) is not None
+        ]
+        return found[0], found[1:]
+    method = labels.model_dump(mode="json", exclude=_LABEL_BOOKKEEPING)
+    series = {
+        "stage": "label",
+        "version": STAGES["label"].version,
+        "settings": method,
+        "seed": seed,
+        "inputs": [teach.candidates.fingerprint],
+    }
+    items = Items(labels.count, "apps.labeling.task:label", fingerprint(series), LABELS_PER_TASK)
+    computed = planned_part(
+        "label",
+        f"{labels.count} labels",
+        {**method, "count": labels.count},
+        seed,
+        inputs={"candidates": [teach.candidates], "molecule": [teach.molecule]},
+        items=items,
+    )
+    return computed, []
+
+
+def _split(
+    spec: CampaignSpec, pool: int, label: PlannedPart, tests: list[PlannedPart]
+) -> PlannedPart:
+    return planned_part(
+        "split",
+        f"split of {pool} labels",
+        {"pool": pool, "test_count": 0 if tests else spec.labels.test_count},
+        spec.campaign.seed,
+        key={"labels": pool},
+        inputs={"labels": [label]},
+    )
+
+
+def _starts(
+    spec: CampaignSpec,
+    teach: _Teaching,
+    label: PlannedPart,
+    tests: list[PlannedPart],
+    splits: dict[int, PlannedPart],
+) -> PlannedPart:
+    """Held-out structures: test labels where there is a file, else candidates never labelled."""
+    if tests:
+        inputs = {"test": tests}
+    elif spec.labels.source == "pyscf":
+        inputs = {"candidates": [teach.candidates]}
+    else:
+        inputs = {"labels": [label], "split": [splits[max(splits)]]}
+    return planned_part(
+        "starts",
+        "starting structures",
+        {"count": spec.dynamics.replicas},
+        spec.campaign.seed,
+        inputs=inputs,
+    )
+
+
+def _finetunes(
+    spec: CampaignSpec,
+    teach: _Teaching,
+    label: PlannedPart,
+    tests: list[PlannedPart],
+    splits: dict[int, PlannedPart],
+) -> Iterator[PlannedPart]:
+    tuning = spec.finetuning
+    for arm in tuning.arms:
+        settings = {
+            "potential": spec.potential.model_dump(mode="json"),
+            "finetuning": tuning.model_dump(mode="json", exclude={"arms", "pools", "seeds"}),
+            "pretraining_steps": spec.pretraining.steps if arm == "scratch_long" else 0,
+        }
+        for pool in tuning.pools:
+            for seed in tuning.seeds:
+                inputs = {"labels": [label], "split": [splits[pool]], "molecule": [teach.molecule]}
+                inputs |= {"test": tests} if tests else {}
+                inputs |= {"checkpoint": [teach.pretrain]} if arm == "pretrained" else {}
+                yield planned_part(
+                    "finetune",
+                    f"{arm}, {pool} labels, seed {seed}",
+                    settings,
+                    spec.campaign.seed,
+                    key={"arm": arm, "labels": pool, "seed": seed},
+                    inputs=inputs,
+                    not_science=tuple(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
+                )
+
+
+def _simulations(
+    spec: CampaignSpec,
+    teach: _Teaching,
+    label: PlannedPart,
+    smallest: PlannedPart,
+    starts: PlannedPart,
+    model: PlannedPart,
+) -> Iterator[PlannedPart]:
+    dynamics = spec.dynamics
+    settings = dynamics.model_dump(mode="json", exclude={"temperatures_K", "replicas"})
+    blocks = -(-dynamics.replicas // dynamics.block_replicas)
+    for temperature in dynamics.temperatures_K:
+        for block in range(blocks):
+            size = min(dynamics.block_replicas, dynamics.replicas - block * dynamics.block_replicas)
+            yield planned_part(
+                "simulate",
+                f"{model.label}, {temperature:g} K, block {block}",
+                {"dynamics": settings, "replicas_in_block": size},
+                spec.campaign.seed,
+                key={**model.key, "temperature_K": temperature, "block": block},
+                inputs={
+                    "model": [model],
+                    "starts": [starts],
+                    "split": [smallest],
+                    "labels": [label],
+                    "molecule": [teach.molecule],
+                },
+                not_science=tuple(f"dynamics.{key}" for key in _TRAINING_RESOURCES),
+            )

@@ -1,0 +1,1 @@
+"""Site files: where a campaign runs, read strictly."""

@@ -1,0 +1,1 @@
+"""The campaign file: what a user writes, read strictly."""

@@ -1,0 +1,153 @@
+"""`CampaignSpec`: what a campaign file says, table by table.
+
+Each table is the settings model of the app that it speaks to, so that a key is documented once, where
+it is used. What crosses tables is checked here: pools against labels, starts against candidates.
+Paths are relative to the campaign file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from apps.dynamics.settings import DynamicsSettings
+from apps.labeling.settings import LabelSettings
+from apps.potential.settings import PotentialSettings
+from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from apps.training.settings import FinetuningSettings, PretrainingSettings
+from campaign.spec.problems import Problem, problems_of, read_toml, refuse
+
+__all__ = ["CampaignHeader", "CampaignSpec", "parse_spec", "read_spec"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CampaignHeader(_Strict):
+    """The ``[campaign]`` table."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the campaign; its workspace belongs to it for good."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed from which every stream of random numbers is derived."""
+
+    quorum: float = Field(default=0.9, gt=0.0, le=1.0)
+    """Share of a stage's items that must succeed for the campaign to count as done."""
+
+
+class CampaignSpec(_Strict):
+    """A campaign file; every key has a default but the system and the labels."""
+
+    campaign: CampaignHeader
+    system: MoleculeSettings
+    sampling: SamplingSettings = SamplingSettings()
+    labels: LabelSettings
+    potential: PotentialSettings = PotentialSettings()
+    pretraining: PretrainingSettings = PretrainingSettings()
+    finetuning: FinetuningSettings = FinetuningSettings()
+    dynamics: DynamicsSettings = DynamicsSettings()
+
+
+def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
+    """Yield what is wrong between tables that are each right."""
+    labels, pools = spec.labels, spec.finetuning.pools
+    if labels.source == "pyscf":
+        kept_for_test = labels.test_count
+        if max(pools) + kept_for_test > labels.count:
+            yield Problem(
+                "finetuning.pools",
+                str(list(pools)),
+                f"the largest pool and labels.test_count ({kept_for_test}) must fit into "
+                f"labels.count ({labels.count})",
+            )
+        needed = labels.count + spec.dynamics.replicas
+        if labels.candidates < needed:
+            yield Problem(
+                "labels.candidates",
+                str(labels.candidates),
+                f"at least labels.count + dynamics.replicas = {needed}: starts are distinct "
+                "structures that are not labelled",
+            )
+    if len(set(pools)) != len(pools):
+        yield Problem("finetuning.pools", str(list(pools)), "each size once")
+
+
+def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpec:
+    """Spec from the tables of a campaign file.
+
+    Parameters
+    ----------
+    tables : dict
+    source : str
+        What messages call the file.
+    folder : Path
+        What paths in the file are relative to.
+
+    Raises
+    ------
+    InputError
+        If anything is wrong: all problems at once.
+    """
+    try:
+        spec = CampaignSpec.model_validate(_with_absolute_paths(tables, folder))
+    except ValidationError as error:
+        raise refuse(source, problems_of(error, CampaignSpec)) from error
+    problems = [*_cross_checks(spec), *_missing_files(spec)]
+    if problems:
+        raise refuse(source, problems)
+    return spec
+
+
+_PATH_KEYS = (("system", "xyz"), ("labels", "file"), ("labels", "test_file"))
+
+
+def _with_absolute_paths(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = {name: dict(t) if isinstance(t, dict) else t for name, t in tables.items()}
+    for table, key in _PATH_KEYS:
+        value = resolved.get(table, {}).get(key) if isinstance(resolved.get(table), dict) else None
+        if isinstance(value, str) and value:
+            resolved[table][key] = str((folder / value).resolve())
+    return resolved
+
+
+def _missing_files(spec: CampaignSpec) -> Iterator[Problem]:
+    for table, key in _PATH_KEYS:
+        value = getattr(getattr(spec, table), key)
+        if value is not None and not Path(value).is_file():
+            yield Problem(
+                f"{table}.{key}",
+                repr(str(value)),
+                "no such file; give an existing one here or with --set "
+                f"{table}.{key}=FILE (or `campaign import`)",
+            )
+
+
+def read_spec(path: Path, overrides: dict[str, Any] | None = None) -> CampaignSpec:
+    """Spec from a campaign file.
+
+    Parameters
+    ----------
+    path : Path
+    overrides : dict, optional
+        Values by dotted key, as ``--set`` gives them.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, no TOML, or wrong: all problems at once.
+    """
+    tables = read_toml(path)
+    for key, value in (overrides or {}).items():
+        _set(tables, key.split("."), value)
+    return parse_spec(tables, str(path), path.resolve().parent)
+
+
+def _set(tables: dict[str, Any], steps: list[str], value: Any) -> None:
+    for step in steps[:-1]:
+        tables = tables.setdefault(step, {})
+    tables[steps[-1]] = value
