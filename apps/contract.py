@@ -17,7 +17,9 @@ from data_store.parts import Part, find_part, open_part
 
 __all__ = ["Outcome", "Request", "Result"]
 
-Outcome = Literal["done", "continue", "failed_method", "failed_software", "failed_workspace"]
+Outcome = Literal[
+    "done", "continue", "failed_input", "failed_method", "failed_software", "failed_workspace"
+]
 
 
 @dataclass(frozen=True)

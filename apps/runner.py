@@ -96,7 +96,9 @@ def _failure(error: Exception) -> dict[str, Any]:
         isinstance(error, OSError) and error.errno in (28, 30)
     ):
         outcome = "failed_workspace"
-    elif isinstance(error, MethodError | InputError | StoreError):
+    elif isinstance(error, InputError):
+        outcome = "failed_input"
+    elif isinstance(error, MethodError | StoreError):
         outcome = "failed_method"
     known = isinstance(error, CampaignError)
     return {

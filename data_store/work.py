@@ -2,8 +2,8 @@
 
 An item of a stage whose part is not there yet waits as ``work/<fingerprint>/<key>.npz``;
 checkpoints wait beside it. A file is written aside, synced and renamed, so a kill at any moment
-leaves the old state or the new one. Merging into a part is the business of the stage; these files are never the
-record of completion.
+leaves the old state or the new one. Merging into a part is the business of the stage; these files
+are never the record of completion.
 """
 
 from __future__ import annotations

@@ -1,19 +1,116 @@
-"""Selection on a node: which labels train, validate and test, and where dynamics starts.
+"""What a worker runs for selection: which labels a pool holds, and where dynamics starts.
 
-Each pool has a split part of its own, which depends on its size alone, so that a further pool
-recomputes nothing. Starts are held-out structures: no arm has trained on them, in either stage.
+Cheap, and still tasks of their own, so that both are parts with a fingerprint: every arm reads the
+same split and the same starts. Starts are structures that no arm was trained or validated on.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.contract import Request, Result
+from apps.selection.random import select_random
 from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.parts import write_part
+from data_store.splits import nested_split, random_order, time_blocks
 from data_store.structure_parts import read_structures, structures_to_columns
+from data_store.structures import Structures
 
 __all__ = ["split", "starts"]
+
+FRAMES_PER_BLOCK = 5
+"""Length of a time block where all labels come from one trajectory."""
+
+
+def split(request: dict[str, Any]) -> dict[str, Any]:
+    """Split labels for one pool size.
+
+    Writes a part with columns ``train``, ``validation`` and ``test``: indices into the labels.
+
+    Raises
+    ------
+    InputError
+        If there are too few labels or trajectories.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        (labels,) = req.input_parts("labels")
+        groups = _groups(read_structures(labels))
+        found = nested_split(groups, req.settings["pool"], req.settings["test_count"], req.seed)
+        columns = {
+            "train": Column(found.train),
+            "validation": Column(found.validation),
+            "test": Column(found.test),
+        }
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            columns,
+            {"pool": req.settings["pool"], "groups": len(np.unique(groups))},
+        )
+    counts = {name: float(part.shape(name)[0]) for name in ("train", "validation", "test")}
+    return Result.done(part, counts).to_json()
+
+
+def _groups(labels: Structures) -> NDArray[np.int64]:
+    """Trajectories, or blocks of time where there is one trajectory only."""
+    if len(np.unique(labels.parents)) > 1:
+        return labels.parents
+    time_order = np.argsort(np.argsort(labels.frames, kind="stable"), kind="stable")
+    return time_blocks(labels.parents, time_order, FRAMES_PER_BLOCK)
+
+
+def starts(request: dict[str, Any]) -> dict[str, Any]:
+    """Choose held-out starting structures of the dynamics, the same for all arms.
+
+    They come, by which input there is, from the test labels, from candidates that are never
+    labelled (the end of the order whose beginning is), or from labels outside the largest pool.
+
+    Raises
+    ------
+    InputError
+        If there are fewer held-out structures than replicas.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        pool, held_out = _held_out(req)
+        count = req.settings["count"]
+        if count > len(held_out):
+            raise InputError(
+                f"dynamics.replicas = {count}: replicas start from distinct held-out structures, "
+                f"and there are {len(held_out)}",
+                "lower dynamics.replicas, or bring more structures (labels.test_file, "
+                "labels.candidates)",
+            )
+        chosen = held_out[:count]
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(pool.take(chosen)) | {"chosen": Column(chosen)},
+            {"held_out": len(held_out)},
+        )
+    return Result.done(part, {"starts": float(part.shape("chosen")[0])}).to_json()
+
+
+def _held_out(req: Request) -> tuple[Structures, NDArray[np.int64]]:
+    """Structures, and a seeded order of those among them that no arm has seen."""
+    for part in req.input_parts("test"):
+        pool = read_structures(part)
+        return pool, random_order(len(pool), req.seed)
+    for part in req.input_parts("candidates"):
+        pool = read_structures(part)
+        return pool, random_order(len(pool), req.seed)[::-1].copy()
+    (labels,), (largest,) = req.input_parts("labels"), req.input_parts("split")
+    pool = read_structures(labels)
+    used = np.concatenate([largest.read(name, "") for name in ("train", "validation")])
+    unseen = np.setdiff1d(np.arange(len(pool)), used)
+    return pool, select_random(unseen, len(unseen), req.seed)

@@ -4,8 +4,8 @@ It holds no truth. What is done is what lies in its place; so a driver may be ki
 and the next one goes on from the workspace. Outcomes are treated by class: *done*; *continue*
 (handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
 (one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
-tries, up to a cap that tells a loss from a task that kills its worker); *workspace refuses* (all
-stops, to be resumed).
+tries, up to a cap that tells a loss from a task that kills its worker); *input cannot be used* and
+*workspace refuses* (all stops; what is finished is kept).
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
@@ -32,7 +32,7 @@ from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.sites.site import Site, available_cores
 from campaign.workspace import Workspace
-from data_store.errors import WorkspaceError
+from data_store.errors import InputError, WorkspaceError
 from data_store.work import write_atomic
 
 __all__ = ["Driver", "Ending", "Stopped"]
@@ -108,6 +108,8 @@ class Driver:
 
         Raises
         ------
+        InputError
+            If what the user brought cannot be used.
         WorkspaceError
             If the file system refuses; a later launch goes on.
         Stopped
@@ -222,8 +224,9 @@ class Driver:
         )  # fmt: skip
         if outcome == "failed_workspace":
             raise WorkspaceError(answer["message"])
-        if outcome in {"failed_method", "failed_software"}:
-            self._keep_detail(task, detail)
+        self._keep_detail(task, detail)
+        if outcome == "failed_input":
+            raise InputError(f"{task.part.label}: {answer['message']}")
         if outcome == "failed_method":
             self._quarantine(task, answer["message"])
         elif outcome == "failed_software":

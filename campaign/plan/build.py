@@ -68,7 +68,9 @@ def build_plan(spec: CampaignSpec) -> Plan:
     finetunes = list(_finetunes(spec, teach, label, tests, splits))
     smallest = splits[min(splits)]
     simulations = [
-        run for model in finetunes for run in _simulations(spec, teach, label, smallest, starts, model)
+        run
+        for model in finetunes
+        for run in _simulations(spec, teach, label, smallest, starts, model)
     ]
     candidates = [teach.candidates] if spec.labels.source == "pyscf" else []
     pretrained = [teach.pretrain] if "pretrained" in spec.finetuning.arms else []
@@ -150,7 +152,15 @@ class _Teaching:
         )
 
 
-_LABEL_BOOKKEEPING = {"source", "file", "test_file", "test_count", "count", "candidates", "temperatures_K"}
+_LABEL_BOOKKEEPING = {
+    "source",
+    "file",
+    "test_file",
+    "test_count",
+    "count",
+    "candidates",
+    "temperatures_K",
+}
 
 
 def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
@@ -168,7 +178,10 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
                 files={"labels": brought},
                 function="apps.labeling.task:import_labels",
             )
-            for stage, role, path in (("label", "labels", labels.file), ("test", "test", labels.test_file))
+            for stage, role, path in (
+                ("label", "labels", labels.file),
+                ("test", "test", labels.test_file),
+            )
             if (brought := _brought(path)) is not None
         ]
         return found[0], found[1:]

@@ -1,8 +1,8 @@
 """`CampaignSpec`: what a campaign file says, table by table.
 
-Each table is the settings model of the app that it speaks to, so that a key is documented once, where
-it is used. What crosses tables is checked here: pools against labels, starts against candidates.
-Paths are relative to the campaign file.
+Each table is the settings model of the app that it speaks to, so that a key is documented once,
+where it is used. What crosses tables is checked here: pools against labels, starts against
+candidates. Paths are relative to the campaign file.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Selection: which structures are labelled, trained on, and started from."""
