@@ -12,6 +12,7 @@ __all__ = [
     "CampaignError",
     "InputError",
     "MethodError",
+    "Stopped",
     "StoreError",
     "WorkspaceError",
     "unknown_name",
@@ -62,6 +63,12 @@ class MethodError(CampaignError):
 
 class WorkspaceError(CampaignError):
     """The workspace cannot be written now; what it holds is intact and a later launch goes on."""
+
+    exit_code = 3
+
+
+class Stopped(CampaignError):
+    """The user or the system asked to stop; a later launch goes on from what is there."""
 
     exit_code = 3
 

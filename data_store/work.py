@@ -8,6 +8,7 @@ are never the record of completion.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -54,7 +55,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         aside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise WorkspaceError(
             f"cannot write {path}: {error.strerror}",
             "free space or permissions are needed; what is finished is kept, launch again after",

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from campaign.execution.parsl_config import workers_of
-from campaign.execution.progress import Progress, progress_of
+from campaign.progress import Progress, progress_of
 from campaign.execution.tasks import Task, is_done, tasks_of
 from campaign.execution.workers import Workers, is_infrastructure_loss
 from campaign.ledger import Ledger
@@ -32,10 +32,10 @@ from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.sites.site import Site, available_cores
 from campaign.workspace import Workspace
-from data_store.errors import InputError, WorkspaceError
+from data_store.errors import InputError, Stopped, WorkspaceError
 from data_store.work import write_atomic
 
-__all__ = ["Driver", "Ending", "Stopped"]
+__all__ = ["Driver", "Ending"]
 
 MAX_LOSSES = 8
 """Losses with the infrastructure after which a task is taken to kill its workers itself."""
@@ -45,10 +45,6 @@ MAX_SOFTWARE_TRIES = 2
 
 Answer = list[dict[str, Any]]
 Display = Callable[[Progress], None]
-
-
-class Stopped(Exception):
-    """The user or the system asked the driver to stop."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ class Driver:
         ):
             while self._flight or self._next_tasks():
                 if stop.is_set():
-                    raise Stopped
+                    raise Stopped("stopped; finished work is kept", "the same command goes on")
                 self._hand_out(workers)
                 finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:

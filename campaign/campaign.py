@@ -1,0 +1,190 @@
+"""`Campaign`: the Python door to everything that the command line does.
+
+A campaign is a file and a workspace beside it. This class holds their paths and the settings laid
+over the file, nothing else: it can be made anew at any time from the same file, and what was made
+is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign.freezing import check_owner, thaw
+from campaign.plan.build import Plan, build_plan
+from campaign.progress import Progress, progress_of
+from campaign.sites.site import read_site
+from campaign.spec.model import CampaignSpec, read_spec
+from campaign.templates import write_template
+from campaign.workspace import Workspace
+from data_store.errors import InputError
+
+if TYPE_CHECKING:
+    from campaign.launching import Outcome
+
+__all__ = ["Campaign"]
+
+
+def _show_nothing(progress: Progress) -> None:
+    """Display of a script that did not ask for one."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign file, settings laid over it, and its workspace.
+
+    Parameters
+    ----------
+    file : Path
+        The campaign file.
+    workspace : Workspace
+        Everything that the campaign makes.
+    settings : dict, optional
+        Values by dotted key (``{"dynamics.replicas": 64}``), laid over the file.
+
+    Examples
+    --------
+    >>> from campaign import Campaign
+    >>> methanol = Campaign.from_template("quickstart", "my-methanol")  # doctest: +SKIP
+    >>> outcome = methanol.launch()  # doctest: +SKIP
+    >>> outcome.report["comparisons"]  # doctest: +SKIP
+    """
+
+    file: Path
+    workspace: Workspace
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_template(cls, template: str, folder: str | Path) -> Campaign:
+        """Write a template's campaign file into a new folder, unless that very file is there.
+
+        Raises
+        ------
+        InputError
+            If there is no such template, or the folder holds another campaign file.
+        """
+        return cls.read(write_template(template, Path(folder)))
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        workspace: str | Path | None = None,
+    ) -> Campaign:
+        """Open a campaign by its file or its folder.
+
+        Parameters
+        ----------
+        path : str or Path
+            A campaign file, or a folder that holds ``campaign.toml``.
+        settings : mapping, optional
+            Values by dotted key, laid over the file.
+        workspace : str or Path, optional
+            By default ``workspace`` beside the campaign file.
+
+        Raises
+        ------
+        InputError
+            If there is no campaign file.
+        """
+        file = Path(path)
+        file = file / "campaign.toml" if file.is_dir() else file
+        if not file.is_file():
+            raise InputError(
+                f"there is no campaign file {file}",
+                "`campaign init quickstart --dir NAME` writes one",
+            )
+        root = Path(workspace) if workspace is not None else file.parent / "workspace"
+        return cls(file.resolve(), Workspace(root.resolve()), dict(settings or {}))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Campaign:
+        """Same campaign with more settings laid over it, by dotted key."""
+        return replace(self, settings={**self.settings, **settings})
+
+    @property
+    def spec(self) -> CampaignSpec:
+        """The checked campaign file, with the settings laid over it.
+
+        Raises
+        ------
+        InputError
+            With everything that is wrong, at once.
+        """
+        return read_spec(self.file, self.settings)
+
+    def plan(self) -> Plan:
+        """All parts that the campaign consists of."""
+        return build_plan(self.spec)
+
+    def launched_plan(self) -> Plan:
+        """The plan as last launched, from the workspace's frozen copy.
+
+        Raises
+        ------
+        InputError
+            If it was never launched.
+        """
+        return build_plan(thaw(self.workspace))
+
+    def validate(self) -> Plan:
+        """Check everything that can be checked without computing.
+
+        Returns
+        -------
+        Plan
+            What a launch would make.
+
+        Raises
+        ------
+        InputError
+            If a launch could not run through.
+        """
+        from campaign.preflight import preflight
+
+        spec = self.spec
+        check_owner(self.workspace, spec.campaign.name)
+        preflight(spec)
+        return build_plan(spec)
+
+    def launch(
+        self, site: str = "local", display: Callable[[Progress], None] = _show_nothing
+    ) -> Outcome:
+        """Make what is missing and write the report; the same call starts and resumes.
+
+        Parameters
+        ----------
+        site : str
+            Name of a packaged site or path of a site file.
+        display : callable, optional
+            Called with a `Progress` whenever it changed.
+
+        Raises
+        ------
+        InputError, WorkspaceError, Stopped
+            See `campaign.launching.launch`.
+        """
+        from campaign.launching import launch
+
+        return launch(self.spec, self.workspace, read_site(site), display)
+
+    def status(self) -> Progress:
+        """How far the last launch is, or has come."""
+        plan = self.launched_plan()
+        return progress_of(plan.parts, self.workspace.parts, self.workspace.work)
+
+    def report(self) -> dict[str, Any]:
+        """Write the report anew from what is there, and return what `report.json` holds.
+
+        Raises
+        ------
+        InputError
+            If nothing was launched, or no dynamics is there yet.
+        """
+        from campaign.report.collect import collect
+        from campaign.report.write import write_report
+
+        return write_report(self.workspace, collect(self.launched_plan(), self.workspace))

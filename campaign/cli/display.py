@@ -1,0 +1,160 @@
+"""What the terminal shows: live progress per stage, and results as tables.
+
+On a terminal progress is one table, redrawn; elsewhere (a log, CI) a line is written when a stage
+moved, at most one every few seconds per stage. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from campaign.progress import Progress, StageProgress
+
+__all__ = ["LineDisplay", "LiveDisplay", "print_report", "progress_table"]
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def progress_table(progress: Progress) -> Table:
+    """Table of all stages."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("stage", "left"), ("", "left"), ("done", "right"), ("running", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("failed", justify="right")
+    for stage in progress.stages:
+        failed = f"[red]{stage.failed}[/red]" if stage.failed else "0"
+        table.add_row(
+            stage.title, _bar(stage), f"{stage.done}/{stage.total}", str(stage.running), failed
+        )
+    return table
+
+
+def _bar(stage: StageProgress, width: int = 24) -> str:
+    filled = width * stage.done // stage.total if stage.total else width
+    colour = "green" if stage.complete else "cyan"
+    return f"[{colour}]{'━' * filled}[/{colour}][dim]{'━' * (width - filled)}[/dim]"
+
+
+class LiveDisplay:
+    """Progress redrawn in place, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show this state."""
+        self._live.update(progress_table(progress))
+
+
+class LineDisplay:
+    """Progress as lines, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._shown: dict[str, tuple[float, StageProgress]] = {}
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a line for each stage that moved, finished ones at once."""
+        now = time.monotonic()
+        for stage in progress.stages:
+            when, before = self._shown.get(stage.stage, (-math.inf, None))
+            if stage == before or not (stage.done or stage.running or stage.failed):
+                continue
+            ended = stage.complete and (before is None or not before.complete)
+            if ended or now - when >= _SECONDS_BETWEEN_LINES:
+                self._shown[stage.stage] = (now, stage)
+                self._console.print(_line(stage, now - self._started), highlight=False)
+
+
+def _line(stage: StageProgress, elapsed_s: float) -> str:
+    text = f"[{elapsed_s:6.0f} s] {stage.title:<20} {stage.done}/{stage.total} done"
+    text += f", {stage.running} running" if stage.running else ""
+    return text.replace("[", r"\[", 1) + (f", {stage.failed} failed" if stage.failed else "")
+
+
+def print_report(console: Console, report: dict[str, Any]) -> None:
+    """Failure rates of all arms with their intervals, and the comparisons."""
+    console.print(_rates_table(report))
+    if report["comparisons"]:
+        console.print(_comparison_table(report))
+
+
+def _rates_table(report: dict[str, Any]) -> Table:
+    table = Table(title="Failures of molecular dynamics", title_justify="left", box=None)
+    for name in ("arm", "labels", "seed", "T (K)"):
+        table.add_column(name)
+    for name in ("failed", "fraction [95 %]", "rate per ns [95 %]", "force MAE (meV/Å)"):
+        table.add_column(name, justify="right")
+    for row in report["results"]:
+        table.add_row(
+            row["arm"],
+            str(row["labels"]),
+            str(row["seed"]),
+            f"{row['temperature_K']:g}",
+            f"{row['failures']}/{row['replicas']}",
+            _with_interval(row["failed_fraction"], row["failed_fraction_interval"], "{:.2f}"),
+            _with_interval(row["rate_per_ns"], row["rate_interval_per_ns"], "{:.3g}"),
+            _number(_times(row["force_mae_eV_per_A"], 1000.0), "{:.0f}"),
+        )
+    table.caption = "Intervals of a row are conditional on its model."
+    return table
+
+
+def _comparison_table(report: dict[str, Any]) -> Table:
+    table = Table(title="Arms compared", title_justify="left", box=None)
+    for name in ("labels", "T (K)", "compared"):
+        table.add_column(name)
+    for name in ("seeds", "rate ratio [95 %]", "log-rank p"):
+        table.add_column(name, justify="right")
+    for row in report["comparisons"]:
+        table.add_row(
+            str(row["labels"]),
+            f"{row['temperature_K']:g}",
+            f"{row['against']} / pretrained",
+            str(row["seeds"]),
+            _with_interval(row["rate_ratio"], row["rate_ratio_interval"], "{:.3g}"),
+            _number(row["logrank_p"], "{:.2g}"),
+        )
+    return table
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+def _with_interval(value: float | None, interval: list[float | None] | None, form: str) -> str:
+    if interval is None:
+        return _number(value, form)
+    low, high = interval
+    bounds = f"{_number(low, form)}, {'∞' if high is None else form.format(high)}"
+    return rf"{'∞' if value is None else form.format(value)} \[{bounds}]"

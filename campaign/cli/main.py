@@ -1,0 +1,242 @@
+"""``campaign``: the verbs.
+
+Exit codes: 0 done; 1 the campaign ended with failures beyond its quorum; 2 unusable input; 3
+stopped, can be resumed. A user's mistake gives a message, never a traceback; with ``--json`` errors
+are JSON too, on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from campaign.campaign import Campaign
+from campaign.cli.display import LineDisplay, LiveDisplay, print_report, progress_table
+from campaign.templates import templates
+from data_store.errors import CampaignError, InputError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Teach a machine-learned potential from a cheap force field and a few ab initio labels, "
+    "and measure how often its dynamics fails.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FolderArgument = Annotated[
+    Path, typer.Argument(help="Folder of the campaign, or its campaign file.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Lay a setting over the file; repeatable."),
+]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(help="Where everything is kept; by default `workspace` beside the file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def _settings(assignments: list[str] | None) -> dict[str, Any]:
+    """Values by dotted key from ``KEY=VALUE``, the value as TOML, or a bare string."""
+    found = {}
+    for text in assignments or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {text!r}", "write --set KEY=VALUE, as dynamics.replicas=64")
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = value
+    return found
+
+
+def _open(
+    folder: Path, workspace: Path | None = None, assignments: list[str] | None = None
+) -> Campaign:
+    return Campaign.read(folder, settings=_settings(assignments), workspace=workspace)
+
+
+def _say(data: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+@app.command()
+def init(
+    template: Annotated[str, typer.Argument(help=f"One of: {', '.join(templates())}.")],
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="New folder; by default the template's name.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a campaign file to start from."""
+    campaign = Campaign.from_template(template, directory or Path(template))
+    if as_json:
+        _say({"campaign_file": str(campaign.file)})
+        return
+    console = Console(highlight=False)
+    folder = directory or Path(template)
+    console.print(f"wrote {folder / 'campaign.toml'}")
+    console.print(f"next: read it, then `campaign validate {folder}`, `campaign launch {folder}`")
+
+
+@app.command()
+def validate(
+    folder: FolderArgument,
+    assignments: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a campaign without computing: all errors at once."""
+    campaign = _open(folder, workspace, assignments)
+    plan = campaign.validate()
+    stages: dict[str, int] = {}
+    for part in plan.parts:
+        stages[part.stage] = stages.get(part.stage, 0) + (part.items.count if part.items else 1)
+    if as_json:
+        _say({"valid": True, "items": stages})
+        return
+    counted = ", ".join(f"{count} {name}" for name, count in stages.items())
+    Console(highlight=False).print(f"{campaign.file} is valid; a launch makes: {counted}")
+
+
+@app.command()
+def launch(
+    folder: FolderArgument,
+    site: Annotated[str, typer.Option(help="Packaged site, or a site file.")] = "local",
+    assignments: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a campaign; the same command starts and resumes."""
+    campaign = _open(folder, workspace, assignments)
+    console = Console(stderr=as_json)
+    with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
+        outcome = campaign.launch(site, display)
+    for label, message in outcome.ending.quarantined.items():
+        console.print(f"left out: {label}: {message}", highlight=False, markup=False)
+    if outcome.ending.blocked:
+        console.print(f"{len(outcome.ending.blocked)} items that need those were not made")
+    if outcome.report is not None and not as_json:
+        print_report(console, outcome.report)
+        console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)
+    if as_json:
+        _say(
+            {
+                "complete": outcome.ending.complete,
+                "quarantined": outcome.ending.quarantined,
+                "blocked": list(outcome.ending.blocked),
+                "report_json": str(campaign.workspace.report_json) if outcome.report else None,
+                "report_html": str(campaign.workspace.report_html) if outcome.report else None,
+            }
+        )
+    raise typer.Exit(0 if outcome.within_quorum else 1)
+
+
+@app.command()
+def status(
+    folder: FolderArgument,
+    workspace: WorkspaceOption = None,
+    watch: Annotated[bool, typer.Option(help="Go on showing until it is complete.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a campaign is."""
+    campaign = _open(folder, workspace)
+    console = Console()
+    if as_json:
+        while True:
+            progress = campaign.status()
+            _say(progress.to_json())
+            if not watch or progress.complete:
+                return
+            time.sleep(2.0)
+    if not watch:
+        console.print(progress_table(campaign.status()))
+        return
+    with LiveDisplay(console) as display:
+        while True:
+            progress = campaign.status()
+            display(progress)
+            if progress.complete:
+                return
+            time.sleep(2.0)
+
+
+@app.command()
+def report(
+    folder: FolderArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Write the report anew from what is there, and print its results."""
+    campaign = _open(folder, workspace)
+    found = campaign.report()
+    if as_json:
+        _say(found)
+        return
+    console = Console()
+    print_report(console, found)
+    console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)
+
+
+@app.command("import")
+def import_labels(
+    folder: FolderArgument,
+    file: Annotated[Path, typer.Argument(help="Extended xyz with energies (eV) and forces (eV/Å).")],
+    role: Annotated[
+        str, typer.Option("--as", help="labels (train and validate) or test.")
+    ] = "labels",
+    as_json: JsonOption = False,
+) -> None:
+    """Check published labels and copy them to where the campaign file looks for them."""
+    from campaign.exchange import import_file
+
+    found = import_file(_open(folder), file, role)
+    if as_json:
+        _say(found)
+        return
+    Console(highlight=False).print(
+        f"{found['structures']} structures of {found['formula']} from {file} -> {found['path']}"
+    )
+
+
+@app.command()
+def export(
+    folder: FolderArgument,
+    what: Annotated[str, typer.Argument(help="teacher, candidates, labels, test, starts, models.")],
+    to: Annotated[Path, typer.Option(help="File (extended xyz) or, for models, folder.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write structures as extended xyz, or trained models, from the workspace."""
+    from campaign.exchange import export_files
+
+    found = export_files(_open(folder, workspace), what, to)
+    if as_json:
+        _say(found)
+        return
+    Console(highlight=False).print(f"wrote {found['count']} {what} to {to}")
+
+
+def main() -> None:
+    """Entry point: run a verb; turn errors into messages and exit codes."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        app()
+    except CampaignError as error:
+        if as_json:
+            data = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            sys.stderr.write(json.dumps(data) + "\n")
+        else:
+            sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on\n")
+        raise SystemExit(3) from None

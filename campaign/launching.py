@@ -1,0 +1,99 @@
+"""One launch, from a spec to a report: what `campaign launch` and `Campaign.launch` both do.
+
+The order matters: the workspace is prepared and locked, its owner checked, what the user brought
+tried out, what an earlier driver left behind ended, and only then are workers started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from campaign.freezing import check_owner, freeze
+from campaign.ledger import Ledger
+from campaign.plan.build import Plan, build_plan
+from campaign.preflight import preflight
+from campaign.progress import Progress, progress_of
+from campaign.sites.site import Site
+from campaign.workspace import Workspace
+from data_store.provenance import provenance
+
+if TYPE_CHECKING:
+    from campaign.execution.driver import Ending
+    from campaign.spec.model import CampaignSpec
+
+__all__ = ["Outcome", "launch"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a launch came to.
+
+    Parameters
+    ----------
+    ending : Ending
+    report : dict or None
+        `report.json`; None where too little was made for one.
+    within_quorum : bool
+        Whether each stage made at least the declared share of its items.
+    """
+
+    ending: Ending
+    report: dict[str, Any] | None
+    within_quorum: bool
+
+
+def launch(
+    spec: CampaignSpec, workspace: Workspace, site: Site, display: Callable[[Progress], None]
+) -> Outcome:
+    """Make what the plan lacks, then write the report.
+
+    Raises
+    ------
+    InputError
+        If the workspace is another campaign's or in use, or what the user brought is unusable.
+    WorkspaceError
+        If the file system refuses; a later launch goes on.
+    Stopped
+        If stopped by a signal; a later launch goes on.
+    """
+    # Workers and their libraries are loaded here, not when `campaign` is imported.
+    from campaign.execution.driver import Driver
+    from campaign.execution.workers import end_orphans
+
+    check_owner(workspace, spec.campaign.name)
+    workspace.prepare()
+    with workspace.locked(), Ledger(workspace.ledger) as ledger:
+        plan = build_plan(spec)
+        if not progress_of(plan.parts, workspace.parts, workspace.work).complete:
+            preflight(spec)
+        freeze(workspace, spec)
+        orphans = end_orphans(workspace.root)
+        for mark in workspace.running.glob("*.json"):
+            mark.unlink(missing_ok=True)
+        ledger.write(
+            "launched", campaign=spec.campaign.name, site=site.site.name, orphans=orphans,
+            parts=len(plan.parts), **provenance(),
+        )  # fmt: skip
+        started = time.time()
+        ending = Driver(plan.parts, workspace, site, ledger, display).run()
+        ledger.write(
+            "ended", complete=ending.complete, quarantined=ending.quarantined,
+            blocked=list(ending.blocked), wall_s=round(time.time() - started, 1),
+        )  # fmt: skip
+        return _outcome(plan, workspace, ending)
+
+
+def _outcome(plan: Plan, workspace: Workspace, ending: Ending) -> Outcome:
+    from campaign.report.collect import collect
+    from campaign.report.write import write_report
+
+    progress = progress_of(plan.parts, workspace.parts, workspace.work)
+    quorum = plan.spec.campaign.quorum
+    within = all(stage.done >= quorum * stage.total for stage in progress.stages)
+    simulated = next((s for s in progress.stages if s.stage == "simulate"), None)
+    if simulated is None or not simulated.done:
+        return Outcome(ending, None, within)
+    return Outcome(ending, write_report(workspace, collect(plan, workspace)), within)
