@@ -14,6 +14,7 @@ import json
 import os
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,12 @@ def load_item(work_dir: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[s
     if not path.exists():
         return None
     try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("not a zip archive")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         metadata = json.loads(arrays.pop(_METADATA).tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise StoreError(
             f"{path} is damaged: {error}", "remove this file; it is made anew"
         ) from error

@@ -58,8 +58,12 @@ class Workers:
         trace: TracebackType | None,
     ) -> None:
         os.environ.pop(_MARK, None)
+        logger = logging.getLogger("parsl")
+        handlers = list(logger.handlers)
         self._kernel.cleanup()
-        logging.getLogger("parsl").handlers.clear()
+        for handler in handlers:  # Parsl forgets its log file without closing it
+            logger.removeHandler(handler)
+            handler.close()
         end_orphans(self._workspace)
 
     def submit(

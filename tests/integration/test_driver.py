@@ -1,0 +1,118 @@
+"""The driver treats each class of outcome by its own rule; workers are real Parsl workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaign.execution.driver import Driver, Ending
+from campaign.ledger import Ledger, read_ledger
+from campaign.plan.items import Items, PlannedPart, planned_part
+from campaign.progress import Progress
+from campaign.sites.site import Site
+from campaign.workspace import Workspace
+from data_store.errors import InputError, WorkspaceError
+from data_store.parts import open_part, part_path
+from data_store.work import item_keys
+
+SITE = Site.model_validate({"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 2}}})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    made = Workspace(tmp_path / "workspace")
+    made.prepare()
+    return made
+
+
+def toy(stage: str, needs: list[PlannedPart] | None = None, **settings: Any) -> PlannedPart:
+    return planned_part(
+        stage,
+        f"{stage} {settings}",
+        settings,
+        seed=0,
+        inputs={"needs": needs or []},
+        function="tests.integration.toy_tasks:make",
+    )
+
+
+def run(parts: list[PlannedPart], workspace: Workspace) -> tuple[Ending, list[Progress]]:
+    shown: list[Progress] = []
+    with Ledger(workspace.ledger) as ledger:
+        ending = Driver(parts, workspace, SITE, ledger, shown.append).run()
+    return ending, shown
+
+
+def outcomes(workspace: Workspace) -> Counter[str]:
+    return Counter(
+        str(row["outcome"]) for row in read_ledger(workspace.ledger) if row["event"] == "result"
+    )
+
+
+def value(part: PlannedPart, workspace: Workspace) -> int:
+    found = open_part(part_path(workspace.parts, part.stage, part.fingerprint))
+    return int(found.read("value", "")[0])
+
+
+def test_parts_are_made_in_order_of_dependence(workspace: Workspace) -> None:
+    first = [toy("sample", value=v) for v in (1, 2, 3)]
+    last = toy("pretrain", first, value=10)
+    ending, shown = run([*first, last], workspace)
+    assert ending.complete
+    assert value(last, workspace) == 16
+    assert shown[-1].complete
+    assert not list(workspace.running.glob("*.json"))
+    before = sum(1 for _ in read_ledger(workspace.ledger))
+    assert run([*first, last], workspace)[0].complete
+    assert sum(1 for _ in read_ledger(workspace.ledger)) == before, "a second launch does nothing"
+
+
+def test_each_outcome_has_its_rule(workspace: Workspace) -> None:
+    goes_on = toy("sample", does="continue", times=3, value=1)
+    dies = toy("sample", does="die", times=1, value=2)
+    breaks_once = toy("sample", does="software", times=1, value=3)
+    breaks = toy("sample", does="software")
+    fails = toy("sample", does="method")
+    blocked = toy("pretrain", [fails])
+    ending, _ = run([goes_on, dies, breaks_once, breaks, fails, blocked], workspace)
+    assert [value(p, workspace) for p in (goes_on, dies, breaks_once)] == [1, 2, 3]
+    assert set(ending.quarantined) == {breaks.label, fails.label}
+    assert ending.blocked == (blocked.label,)
+    assert outcomes(workspace) == {
+        "done": 3, "continue": 3, "lost": 1, "failed_software": 3, "failed_method": 1
+    }  # fmt: skip
+    logs = [p.read_text() for p in (workspace.logs / "tasks").iterdir()]
+    assert any("RuntimeError" in text for text in logs), "tracebacks are kept for the curious"
+
+
+def test_finished_items_survive_the_death_of_their_worker(workspace: Workspace) -> None:
+    items = Items(7, "tests.integration.toy_tasks:item", "e" * 64, per_task=3)
+    part = planned_part(
+        "label", "items", {"dies_at": 4}, 0, items=items,
+        function="tests.integration.toy_tasks:make",
+    )  # fmt: skip
+    ending, shown = run([part], workspace)
+    assert ending.complete
+    assert item_keys(workspace.work / items.fingerprint) == [f"{i:06d}" for i in range(7)]
+    again = [
+        row["items"]
+        for row in read_ledger(workspace.ledger)
+        if row["event"] == "submitted" and row["task"].endswith("4")
+    ]
+    assert again == [2], "the item done before the death is not handed out again"
+    assert outcomes(workspace)["lost"] == 1
+    assert shown[-1].complete
+
+
+@pytest.mark.parametrize(("does", "kind"), [("input", InputError), ("workspace", WorkspaceError)])
+def test_what_stops_all_keeps_what_is_finished(
+    workspace: Workspace, does: str, kind: type[Exception]
+) -> None:
+    finished = toy("prepare", value=4)
+    with pytest.raises(kind, match=f"a {does} failure"):
+        run([finished, toy("sample", [finished], does=does)], workspace)
+    assert value(finished, workspace) == 4

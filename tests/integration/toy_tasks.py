@@ -1,0 +1,60 @@
+"""Task functions that fail in every way a real one can, on demand; run by real Parsl workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.contract import Request, Result
+from data_store.columns import Column
+from data_store.errors import InputError, MethodError, WorkspaceError
+from data_store.parts import write_part
+from data_store.work import save_item
+
+
+def _attempt(req: Request) -> int:
+    """How many attempts were made before this one."""
+    folder = req.work_dir / "attempts"
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(list(folder.iterdir()))
+    (folder / str(count)).touch()
+    return count
+
+
+def make(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what ``settings["does"]`` says, for as many attempts as ``settings["times"]`` says."""
+    req = Request.from_json(request)
+    does, times = req.settings.get("does", "part"), req.settings.get("times", 10**6)
+    if _attempt(req) < times:
+        if does == "continue":
+            return Result("continue").to_json()
+        if does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if does in {"method", "input", "workspace", "software"}:
+            kinds = {"method": MethodError, "input": InputError, "workspace": WorkspaceError}
+            raise kinds.get(does, RuntimeError)(f"a {does} failure")
+    return _done(req)
+
+
+def _done(req: Request) -> dict[str, Any]:
+    total = sum(part.read("value", "")[0] for part in req.input_parts("needs"))
+    column = Column(np.array([req.settings.get("value", 0) + total]))
+    part = write_part(Path(req.parts_root), req.stage, req.fingerprint, {"value": column}, {})
+    return Result.done(part).to_json()
+
+
+def item(request: dict[str, Any]) -> dict[str, Any]:
+    """Make items; the worker dies once at the item ``settings["dies_at"]``."""
+    req = Request.from_json(request)
+    for index in req.key["indices"]:
+        died = req.work_dir / "died"
+        if index == req.settings.get("dies_at") and not died.exists():
+            died.parent.mkdir(parents=True, exist_ok=True)
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save_item(req.work_dir, f"{index:06d}", {"value": np.array([index])}, {"pid": os.getpid()})
+    return Result("done", counts={"items": float(len(req.key["indices"]))}).to_json()
