@@ -1,0 +1,1 @@
+"""Machine-learned potentials: energies of structures, forces by differentiation."""

@@ -1,0 +1,195 @@
+r"""PaiNN: polarizable atom interaction network (Schütt et al. 2021, arXiv:2102.03150).
+
+Each atom carries scalars :math:`s` (F) and vectors :math:`v` (3 × F). A message sums over
+neighbours
+
+.. math::
+    \Delta s_i &= \sum_j \phi_s(s_j) \circ W_s(r_{ij}) \\
+    \Delta v_i &= \sum_j v_j \circ \phi_{vv}(s_j) \circ W_{vv}(r_{ij})
+                 + \hat r_{ij} \otimes \phi_{vs}(s_j) \circ W_{vs}(r_{ij})
+
+with filters :math:`W(r)` linear in Bessel functions; an update mixes the features of one atom. The
+energy is a sum of atomic readouts, invariant by construction; forces come by differentiation.
+
+The filter is linear in the radial functions :math:`R_{ijk}`, so that for molecules the sum over
+neighbours is taken first, as a matrix product,
+:math:`\sum_k W_{kf} (\sum_j R_{ijk} \phi_{jf})`, and tensors of N² × F numbers never exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from apps.potential.batch import Batch, DenseBatch, GraphBatch
+from apps.potential.protocol import Potential
+from apps.potential.radial import bessel
+
+__all__ = ["SIZES", "PaiNN"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Features per atom, message layers, radial functions."""
+
+    features: int
+    layers: int
+    radial: int
+
+
+SIZES = {"small": Size(48, 2, 8), "medium": Size(64, 3, 8), "large": Size(128, 3, 16)}
+
+_NORM_FLOOR = 1e-4
+"""Added under the root of a vector's norm, which keeps it smooth where the vector vanishes."""
+
+
+class _Pairs(NamedTuple):
+    """Radial functions of all pairs, alone and times the unit vector to the neighbour.
+
+    Dense: ``radial`` (B, N·K, N), ``directed`` (B, N·3·K, N). Listed: (P, K) and (P, 3), with the
+    pairs' centres and neighbours.
+    """
+
+    radial: Tensor
+    directed: Tensor
+    listed: Tensor | None
+
+
+class _Message(nn.Module):
+    """Sum over neighbours; the first one of a network has no vectors to pass on."""
+
+    def __init__(self, size: Size, *, first: bool) -> None:
+        super().__init__()
+        width = size.features
+        self.blocks = 2 if first else 3
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, self.blocks * width)
+        self.filter = nn.Parameter(torch.empty(size.radial, self.blocks * width))
+        nn.init.xavier_uniform_(self.filter)
+
+    def forward(self, s: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+        """Changes of scalars (…, F) and vectors (…, 3, F)."""
+        phi = self.outer(silu(self.inner(s)))
+        sums = self._dense if pairs.listed is None else self._listed
+        return sums(phi, v, pairs)
+
+    def _dense(self, phi: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+        batch, atoms, width = phi.shape[0], phi.shape[1], phi.shape[2] // self.blocks
+        radial = self.filter.shape[0]
+        w = self.filter.view(radial, self.blocks, width)
+        to_vectors = torch.bmm(pairs.directed, phi[..., width : 2 * width])
+        to_vectors = to_vectors.view(batch, atoms, 3, radial, width)
+        dv = (to_vectors * w[:, 1]).sum(-2)
+        carried = phi[..., :width]
+        if v is not None:
+            moved = v * phi[..., 2 * width :].unsqueeze(-2)
+            carried = torch.cat([carried, moved.view(batch, atoms, 3 * width)], dim=-1)
+        found = torch.bmm(pairs.radial, carried).view(batch, atoms, radial, -1, width)
+        ds = (found[..., 0, :] * w[:, 0]).sum(-2)
+        if v is not None:
+            dv = dv + (found[..., 1:, :] * w[:, 2].unsqueeze(1)).sum(-3)
+        return ds, dv
+
+    def _listed(self, phi: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
+        assert pairs.listed is not None  # by the caller
+        centre, neighbour = pairs.listed
+        width = phi.shape[-1] // self.blocks
+        message = phi[neighbour] * (pairs.radial @ self.filter)
+        ds = phi.new_zeros(phi.shape[0], width).index_add(0, centre, message[:, :width])
+        vectors = pairs.directed.unsqueeze(-1) * message[:, None, width : 2 * width]
+        if v is not None:
+            vectors = vectors + v[neighbour] * message[:, None, 2 * width :]
+        dv = phi.new_zeros(phi.shape[0], 3, width).index_add(0, centre, vectors)
+        return ds, dv
+
+
+class _Update(nn.Module):
+    """Mix the scalars and vectors of one atom."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        width = size.features
+        self.mix = nn.Linear(width, 2 * width, bias=False)
+        self.inner = nn.Linear(2 * width, width)
+        self.outer = nn.Linear(width, 3 * width)
+
+    def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes of scalars and vectors."""
+        left, right = self.mix(v).chunk(2, dim=-1)
+        norm = torch.sqrt((right * right).sum(-2) + _NORM_FLOOR)
+        gates = self.outer(silu(self.inner(torch.cat([s, norm], dim=-1))))
+        a_ss, a_sv, a_vv = gates.chunk(3, dim=-1)
+        return a_ss + a_sv * (left * right).sum(-2), a_vv.unsqueeze(-2) * left
+
+
+class PaiNN(Potential):
+    """The built-in architecture.
+
+    Parameters
+    ----------
+    size : {"small", "medium", "large"}
+    species : sequence of int
+    cutoff_A : float
+    """
+
+    def __init__(self, size: str, species: Sequence[int], cutoff_A: float) -> None:
+        super().__init__("painn", size, species, cutoff_A)
+        shape = SIZES[size]
+        self.radial = shape.radial
+        self.embedding = nn.Embedding(len(self.species), shape.features)
+        self.messages = nn.ModuleList(
+            _Message(shape, first=layer == 0) for layer in range(shape.layers)
+        )
+        self.updates = nn.ModuleList(_Update(shape) for _ in range(shape.layers))
+        self.readout_inner = nn.Linear(shape.features, shape.features // 2)
+        self.readout = nn.Linear(shape.features // 2, 1)
+
+    def network_energy(self, batch: Batch) -> Tensor:
+        """See `Potential.network_energy`."""
+        pairs = self._dense(batch) if isinstance(batch, DenseBatch) else self._listed(batch)
+        atomic = self._atomic_energies(batch.numbers, pairs)
+        if isinstance(batch, DenseBatch):
+            return self.scale * (atomic * (batch.numbers > 0)).sum(-1)
+        total = atomic.new_zeros(batch.n_structures)
+        return self.scale * total.index_add(0, batch.structure, atomic)
+
+    def _atomic_energies(self, numbers: Tensor, pairs: _Pairs) -> Tensor:
+        s, v = self.embedding(self.species_index[numbers]), None
+        for message, update in zip(self.messages, self.updates, strict=True):
+            ds, dv = message(s, v, pairs)
+            s, v = s + ds, dv if v is None else v + dv
+            ds, dv = update(s, v)
+            s, v = s + ds, v + dv
+        atomic: Tensor = self.readout(silu(self.readout_inner(s))).squeeze(-1)
+        return atomic
+
+    def _dense(self, batch: DenseBatch) -> _Pairs:
+        x, real = batch.positions, batch.numbers > 0
+        count, atoms = batch.numbers.shape
+        # Differences in the positions' own precision, the network in its own.
+        vectors = (x.unsqueeze(1) - x.unsqueeze(2)).to(self.dtype)
+        valid = real.unsqueeze(1) & real.unsqueeze(2)
+        valid = valid & ~torch.eye(atoms, dtype=torch.bool, device=x.device)
+        # Where there is no pair, a distance at the cutoff: nothing enters, no root of zero.
+        squared = (vectors * vectors).sum(-1).masked_fill(~valid, self.cutoff_A**2)
+        distances = torch.sqrt(squared)
+        radial = bessel(distances, self.cutoff_A, self.radial).transpose(2, 3)
+        unit = (vectors / distances.unsqueeze(-1)).permute(0, 1, 3, 2)
+        directed = unit.unsqueeze(3) * radial.unsqueeze(2)
+        return _Pairs(
+            radial.reshape(count, atoms * self.radial, atoms),
+            directed.reshape(count, atoms * 3 * self.radial, atoms),
+            None,
+        )
+
+    def _listed(self, batch: GraphBatch) -> _Pairs:
+        x, (centre, neighbour) = batch.positions, batch.pairs
+        vectors = (x[neighbour] + batch.shifts - x[centre]).to(self.dtype)
+        distances = torch.sqrt((vectors * vectors).sum(-1))
+        radial = bessel(distances, self.cutoff_A, self.radial)
+        return _Pairs(radial, vectors / distances.unsqueeze(-1), batch.pairs)

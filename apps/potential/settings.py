@@ -1,0 +1,24 @@
+"""Settings of the potential: which architecture, how large, how far it sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["PotentialSettings"]
+
+
+class PotentialSettings(BaseModel):
+    """The ``[potential]`` table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = "painn"
+    """Name in the registry of potentials (`apps.potential.registry`)."""
+
+    size: Literal["small", "medium", "large"] = "small"
+    """How many features and layers; what that means is the architecture's business."""
+
+    cutoff_A: float = Field(default=5.0, gt=1.0, le=20.0)
+    """Distance beyond which atoms do not see each other, in Å."""
