@@ -18,7 +18,13 @@ from data_store.parts import Part, find_part, open_part
 __all__ = ["Outcome", "Request", "Result"]
 
 Outcome = Literal[
-    "done", "continue", "failed_input", "failed_method", "failed_software", "failed_workspace"
+    "done",
+    "continue",
+    "lost",
+    "failed_input",
+    "failed_method",
+    "failed_software",
+    "failed_workspace",
 ]
 
 

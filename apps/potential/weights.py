@@ -109,6 +109,6 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], name: str) -> P
         if tensors["scale"].element_size() == 8:
             potential.double()
         potential.load_state_dict(tensors)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(f"weights of {name} do not fit their header: {error}") from error
     return potential

@@ -1,0 +1,59 @@
+"""Accuracy: mean absolute errors of a potential on labelled structures, and the pairs behind them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from apps.potential.evaluate import energies_and_forces, total_energies
+from apps.potential.protocol import Potential
+from apps.training.labelled_set import LabelledSet
+
+__all__ = ["Accuracy", "accuracy", "predict"]
+
+_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Mean absolute errors.
+
+    Parameters
+    ----------
+    force_mae_eV_per_A : float
+        Over all Cartesian components.
+    energy_mae_meV_per_atom : float
+        Of total energies.
+    structures : int
+    """
+
+    force_mae_eV_per_A: float
+    energy_mae_meV_per_atom: float
+    structures: int
+
+    def to_json(self) -> dict[str, float]:
+        """Plain data."""
+        return asdict(self)
+
+
+def predict(potential: Potential, labelled: LabelledSet) -> tuple[Tensor, Tensor]:
+    """Total energies (S,) in eV, float64, and forces (S, N, 3) in eV/Å."""
+    energies, forces = [], []
+    for start in range(0, len(labelled), _ROWS):
+        rows = torch.arange(start, min(start + _ROWS, len(labelled)))
+        batch = labelled.take(rows).batch
+        network, found = energies_and_forces(potential, batch)
+        energies.append(total_energies(potential, batch, network))
+        forces.append(found)
+    return torch.cat(energies), torch.cat(forces)
+
+
+def accuracy(potential: Potential, labelled: LabelledSet) -> Accuracy:
+    """Errors of a potential on labelled structures."""
+    energies, forces = predict(potential, labelled)
+    real = labelled.numbers > 0
+    force_error = (forces - labelled.forces).abs()[real].mean()
+    per_atom = (energies - labelled.energies).abs() / real.sum(-1)
+    return Accuracy(float(force_error), 1000.0 * float(per_atom.mean()), len(labelled))

@@ -1,0 +1,130 @@
+"""Weights, registry, calculator: round trips, refusals, and agreement with an independent path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.calculators.fd import calculate_numerical_forces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.potential.batch import DenseBatch
+from apps.potential.calculator import CampaignCalculator
+from apps.potential.evaluate import energies_and_forces, molecular_force_function
+from apps.potential.protocol import Potential
+from apps.potential.registry import make_potential
+from apps.potential.weights import load_potential, save_bytes
+from data_store.errors import InputError, StoreError
+
+
+def water_potential(seed: int = 0) -> Potential:
+    made = make_potential("painn", "small", [1, 8], 4.0, seed)
+    made.shift_eV[[1, 8]] = torch.tensor([-13.6, -2041.3], dtype=torch.float64)
+    return made
+
+
+NUMBERS = torch.tensor([8, 1, 1])
+POSITIONS = torch.tensor([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0.1]], dtype=torch.float64)
+
+
+def test_weights_round_trip_bitwise(tmp_path: Path) -> None:
+    potential = water_potential()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save_bytes(potential, {"steps": 10}))
+    back = load_potential(path)
+    assert back.species == (1, 8)
+    for name, tensor in potential.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor)
+        assert back.state_dict()[name].dtype == tensor.dtype
+    assert save_bytes(back, {"steps": 10}) == path.read_bytes()
+    assert load_potential(save_bytes(water_potential().double())).dtype == torch.float64
+
+
+def test_weights_are_decided_by_the_seed_alone() -> None:
+    before = torch.random.get_rng_state()
+    assert save_bytes(water_potential(1)) == save_bytes(water_potential(1))
+    assert save_bytes(water_potential(1)) != save_bytes(water_potential(2))
+    assert torch.equal(torch.random.get_rng_state(), before), "the global generator is untouched"
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_refused(data: bytes) -> None:
+    with pytest.raises(StoreError):
+        load_potential(data)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_damaged_header_is_refused_or_read(position: int, value: int) -> None:
+    data = bytearray(save_bytes(water_potential()))
+    data[position] = value
+    try:
+        load_potential(bytes(data))
+    except (StoreError, InputError):  # an architecture that is not installed is the user's to mend
+        return
+
+
+def test_newer_and_foreign_files_are_refused() -> None:
+    data = save_bytes(water_potential())
+    length = int.from_bytes(data[:8], "little")
+    outer = json.loads(data[8 : 8 + length])
+    header = json.loads(outer["__metadata__"]["campaign_potential"])
+
+    def with_header(changed: dict[str, object] | None) -> bytes:
+        meta = {"campaign_potential": json.dumps(changed)} if changed else {}
+        text = json.dumps({**outer, "__metadata__": meta}).encode()
+        return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+    with pytest.raises(StoreError, match="schema 99"):
+        load_potential(with_header({**header, "schema": 99}))
+    with pytest.raises(StoreError, match="do not fit their header"):
+        load_potential(with_header({**header, "size": "large"}))
+    with pytest.raises(StoreError, match="no weights that this project wrote"):
+        load_potential(with_header(None))
+
+
+def test_unknown_names_list_the_valid() -> None:
+    with pytest.raises(InputError, match="painn"):
+        make_potential("pain", "small", [1], 4.0, 0)
+    with pytest.raises(InputError, match="large, medium, small"):
+        make_potential("painn", "huge", [1], 4.0, 0)
+
+
+def test_unknown_elements_are_refused() -> None:
+    with pytest.raises(InputError, match=r"not \[6\]"):
+        molecular_force_function(water_potential(), torch.tensor([6, 1]))
+
+
+def test_the_inner_loop_of_dynamics_agrees_and_is_frozen() -> None:
+    potential = water_potential()
+    force_function = molecular_force_function(potential, NUMBERS)
+    energies, forces = force_function(POSITIONS.expand(2, -1, -1))
+    network, expected = energies_and_forces(potential, DenseBatch(NUMBERS[None], POSITIONS[None]))
+    assert torch.allclose(forces[1], expected[0])
+    assert float(energies[0] - network[0]) == pytest.approx(-2041.3 - 2 * 13.6, abs=1e-4)
+    with torch.no_grad():
+        for parameter in potential.parameters():
+            parameter.mul_(2.0)
+    assert torch.equal(force_function(POSITIONS.expand(2, -1, -1))[1], forces)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_the_calculator_satisfies_ase(periodic: bool) -> None:
+    atoms = ase.Atoms("OH2", POSITIONS.numpy(), cell=[6.0, 6.0, 6.0], pbc=periodic)
+    atoms.calc = CampaignCalculator(water_potential().double())
+    numerical = calculate_numerical_forces(atoms, eps=1e-4)
+    np.testing.assert_allclose(atoms.get_forces(), numerical, atol=1e-6)
+
+
+def test_one_replica_gone_wild_leaves_the_others_alone() -> None:
+    force_function = molecular_force_function(water_potential(), NUMBERS)
+    both = torch.stack([POSITIONS, torch.full_like(POSITIONS, float("nan"))])
+    energies, forces = force_function(both)
+    alone = force_function(torch.stack([POSITIONS, POSITIONS]))
+    assert torch.equal(forces[0], alone[1][0])
+    assert torch.equal(energies[0], alone[0][0])
+    assert forces[1].isnan().all()
