@@ -1,4 +1,4 @@
-"""Accuracy: mean absolute errors of a potential on labelled structures, and the pairs behind them."""
+"""Accuracy: mean absolute errors of a potential on labelled structures."""
 
 from __future__ import annotations
 

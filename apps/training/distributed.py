@@ -136,7 +136,7 @@ def _meet(launch: Launch, backend: str, device: torch.device) -> None:
     )
 
 
-def _store_by_mpi() -> dist.Store:
+def _store_by_mpi() -> Any:
     """Store on rank 0, at a port that the system chose, its address told by MPI."""
     from mpi4py import MPI
 
@@ -152,10 +152,10 @@ def _store_by_mpi() -> dist.Store:
     return _tcp_store(hosts[0], world.bcast(None), world.size, serve=False)
 
 
-def _tcp_store(host: str, port: int, size: int, *, serve: bool) -> dist.TCPStore:
-    return dist.TCPStore(
-        host, port, size, is_master=serve, timeout=_TIMEOUT, wait_for_workers=False
-    )
+def _tcp_store(host: str, port: int, size: int, *, serve: bool) -> Any:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    return TCPStore(host, port, size, is_master=serve, timeout=_TIMEOUT, wait_for_workers=False)
 
 
 def _address_from_slurm() -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning, and its control: the same labels, seeds, steps and settings with and without a teacher.
+"""Fine-tuning, and its control: the same labels, seeds, steps and settings without a teacher.
 
 For each learning rate of the declared grid the model is trained anew; the one of least validation
 force error is kept, and only then looked at on the test set. Failures of dynamics play no part in
@@ -114,7 +114,7 @@ def _training(req: Request, settings: FinetuningSettings, rate: float, count: in
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
         ema_decay=settings.ema_decay,
-        weights=LossWeights.of(settings, settings.energy_weight),
+        weights=LossWeights.of(settings),
         validate_every=settings.validate_every,
         keep_best=True,
         # The arm is not in the path: the same seed sees the same batches in every arm.

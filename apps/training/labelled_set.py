@@ -1,6 +1,7 @@
 """`LabelledSet`: labelled structures as tensors, and which of them make up a step.
 
-Held in memory whole: 40,000 structures of 21 atoms are 20 MB. Molecules of different size are padded.
+Held in memory whole: 40,000 structures of 21 atoms are 20 MB. Molecules of different size are
+padded.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def _gradient(
     force_loss, energy_loss = force_sum / batch.atoms, energy_sum / len(batch)
     model.gradient.zero_()
     loss = training.weights.force * force_loss + training.weights.energy * energy_loss
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     beside = torch.stack(
         [force_loss.detach(), energy_loss.detach(), loss.new_tensor(float(should_stop()))]
     )
@@ -223,9 +223,12 @@ def _adamw(weights: Tensor, gradient: Tensor, state: _State, training: Training)
     """
     beta1, beta2, epsilon, t = 0.9, 0.999, 1e-8, state.step + 1
     rate = learning_rate_at(
-        state.step, training.learning_rate, training.steps, training.warmup_steps,
-        training.final_lr_fraction,
-    )  # fmt: skip
+        state.step,
+        peak=training.learning_rate,
+        steps=training.steps,
+        warmup_steps=training.warmup_steps,
+        final_fraction=training.final_lr_fraction,
+    )
     state.first_moment.lerp_(gradient, 1.0 - beta1)
     state.second_moment.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
     denominator = (state.second_moment / (1.0 - beta2**t)).sqrt_().add_(epsilon)

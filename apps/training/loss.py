@@ -1,54 +1,68 @@
-r"""The loss: mean force error per atom and mean energy error per structure.
+r"""The loss: distances between predicted and label forces, and energies, robust to wild labels.
 
 .. math::
-    L = \frac{w_F}{A} \sum_i \frac{|\Delta F_i|_2}{1 + |F_i| / F_0}
-      + \frac{w_E}{S} \sum_s \frac{|\Delta E_s|}{1 + E_s / E_0}
+    L = w_F \frac{1}{n} \sum_i \frac{|F_i - \hat F_i|_2}{1 + |\hat F_i|/F_0}
+      + w_E \frac{1}{S} \sum_s \frac{|E_s - \hat E_s|}{1 + |\hat E_s|/E_0}
 
-over the :math:`A` atoms and :math:`S` structures of a batch, :math:`F_i` the labelled force and
-:math:`E_s` the labelled energy above the lowest one. Absolute errors, because the teacher's
-structures span orders of magnitude; the denominators keep extreme ones from ruling. Sums are given
-apart from the counts, so that ranks can divide by those of the whole batch.
+over the n atoms and S structures of a batch; :math:`\hat E` is the label without the shift. A sum
+over what one rank holds, divided by the counts of the whole batch, adds up over ranks however
+unevenly the batch was dealt.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-__all__ = ["energy_error_sum", "force_error_sum"]
+from apps.potential.evaluate import energies_and_forces, total_energies
+from apps.potential.protocol import Potential
+from apps.training.labelled_set import LabelledSet
+from apps.training.settings import TrainingSettings
+
+__all__ = ["LossWeights", "loss_sums"]
 
 
-def force_error_sum(predicted: Tensor, labelled: Tensor, robust_eV_per_A: float | None) -> Tensor:
-    """Sum over atoms of the length of the force error, in eV/Å.
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights and robust scales, as in `TrainingSettings`."""
 
-    Parameters
-    ----------
-    predicted, labelled : Tensor, shape (…, 3)
-        Equal on padding.
-    robust_eV_per_A : float or None
-        F0; None weighs all atoms alike.
+    force: float
+    energy: float
+    force_robust_eV_per_A: float | None = None
+    energy_robust_eV: float | None = None
+
+    @staticmethod
+    def of(settings: TrainingSettings) -> LossWeights:
+        """Weights that settings ask for."""
+        return LossWeights(
+            settings.force_weight,
+            settings.energy_weight,
+            settings.force_robust_eV_per_A,
+            settings.energy_robust_eV,
+        )
+
+
+def _tempered(error: Tensor, label_size: Tensor, half_at: float | None) -> Tensor:
+    return error if half_at is None else error / (1.0 + label_size / half_at)
+
+
+def loss_sums(
+    potential: Potential, chosen: LabelledSet, weights: LossWeights
+) -> tuple[Tensor, Tensor]:
+    """Sums over atoms of the force loss and over structures of the energy loss, unweighted.
+
+    Returns
+    -------
+    force_sum, energy_sum : Tensor, shape ()
+        Differentiable in the parameters; padding contributes nothing.
     """
-    errors = torch.linalg.vector_norm(predicted - labelled, dim=-1)
-    if robust_eV_per_A is not None:
-        errors = errors / (1.0 + torch.linalg.vector_norm(labelled, dim=-1) / robust_eV_per_A)
-    return errors.sum()
-
-
-def energy_error_sum(
-    predicted: Tensor, labelled: Tensor, height: Tensor, robust_eV: float | None
-) -> Tensor:
-    """Sum over structures of the absolute energy error, in eV.
-
-    Parameters
-    ----------
-    predicted, labelled : Tensor, shape (S,)
-        Without the shift.
-    height : Tensor, shape (S,)
-        Labelled energy above the lowest.
-    robust_eV : float or None
-        E0; None weighs all structures alike.
-    """
-    errors = (predicted - labelled).abs()
-    if robust_eV is not None:
-        errors = errors / (1.0 + height / robust_eV)
-    return errors.sum()
+    energies, forces = energies_and_forces(potential, chosen.batch, create_graph=True)
+    shift = total_energies(potential, chosen.batch, torch.zeros_like(energies))
+    labels = (chosen.energies - shift).to(energies.dtype)
+    force_error = torch.linalg.vector_norm(forces - chosen.forces, dim=-1)
+    label_force = torch.linalg.vector_norm(chosen.forces, dim=-1)
+    per_atom = _tempered(force_error, label_force, weights.force_robust_eV_per_A)
+    per_structure = _tempered((energies - labels).abs(), labels.abs(), weights.energy_robust_eV)
+    return per_atom.sum(), per_structure.sum()

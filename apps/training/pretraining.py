@@ -103,7 +103,7 @@ def _training(settings: PretrainingSettings, seed: int) -> Training:
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
         ema_decay=settings.ema_decay,
-        weights=LossWeights.of(settings, settings.energy_weight),
+        weights=LossWeights.of(settings),
         validate_every=settings.validate_every,
         keep_best=False,
         seed=stream_seed(seed, "pretrain", "batches"),

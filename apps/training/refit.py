@@ -1,9 +1,9 @@
 r"""Hand-over to new labels: fit the shift per element, and the scale, in float64.
 
-The force field's zero of energy and the ab initio one differ by thousands of eV: the shift takes that
-up, outside the network, by least squares of :math:`E - E_\mathrm{net}` on the counts of elements (of
-least norm where compositions do not tell elements apart). The scale of a pre-trained model is
-multiplied by the least-squares coefficient of label forces on its own forces,
+The force field's zero of energy and the ab initio one differ by thousands of eV: the shift takes
+that up, outside the network, by least squares of :math:`E - E_\mathrm{net}` on the counts of
+elements (of least norm where compositions do not tell elements apart). The scale of a pre-trained
+model is multiplied by the least-squares coefficient of label forces on its own forces,
 :math:`\sum F \cdot \hat F / \sum F \cdot F`. Both are logged with the model.
 """
 
