@@ -46,8 +46,8 @@ def pretrain(request: dict[str, Any]) -> dict[str, Any]:
 def finetune(request: dict[str, Any]) -> dict[str, Any]:
     """Fine-tune one model: key ``arm``, ``labels``, ``seed``.
 
-    Writes a part with ``model.safetensors``, its errors on validation and test structures, the pairs
-    behind a parity plot, and a log.
+    Writes a part with ``model.safetensors``, its errors on validation and test
+    structures, the pairs behind a parity plot, and a log.
 
     Raises
     ------

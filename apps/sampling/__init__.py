@@ -1,0 +1,1 @@
+"""Sampling: cheap force-field structures of a molecule, many of them deliberately unreasonable."""

@@ -1,0 +1,162 @@
+"""MMFF94 as a teacher: RDKit for energies of single structures, OpenMM for dynamics.
+
+The OpenMM system is exact: every term of MMFF94, the linear-centre angle included, one force group
+per term; tests compare it with RDKit's own energies and forces. RDKit evaluates a structure faster
+than a context holding one; OpenMM integrates many copies in one context faster than anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from rdkit.Chem import rdForceFieldHelpers as fields
+
+from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
+from apps.sampling.molecule import to_rdkit
+from data_store.molecules import Molecule
+from data_store.units import ATOMIC_MASSES_amu, KCAL_PER_MOL_eV
+
+__all__ = ["FORCE_GROUPS", "MMFF94", "openmm_system", "untyped_atoms"]
+
+FORCE_GROUPS = ("bond", "angle", "linear", "stretch_bend", "out_of_plane", "torsion", "vdw", "ele")
+"""Terms by number of their force group."""
+
+_K = 143.9325  # kcal/mol per mdyn Å
+_kJ = 4.184
+_COULOMB = 332.0716  # kcal Å/mol/e²
+
+_BOND = f"{_kJ}*{_K}/2*kb*d^2*(1-2*d+7/3*d^2); d=10*r-r0"
+_ANGLE = f"{_kJ}*{_K}/2*(pi/180)^2*ka*d^2*(1-0.006981317*d); d=theta*180/pi-t0; pi={np.pi!r}"
+_LINEAR = f"{_kJ}*{_K}*ka*(1+cos(theta))"
+_STRETCH_BEND = (
+    f"{_kJ}*{_K}*pi/180*(k1*(10*distance(p1,p2)-r1)+k2*(10*distance(p3,p2)-r2))"
+    f"*(angle(p1,p2,p3)*180/pi-t0); pi={np.pi!r}"
+)
+_OUT_OF_PLANE = (
+    f"{_kJ}*{_K}/2*k*chi^2; chi=asin(max(-1,min(1,(nx*cx+ny*cy+nz*cz)/n/c)));"
+    "n=sqrt(nx^2+ny^2+nz^2); c=sqrt(cx^2+cy^2+cz^2);"
+    "nx=ay*bz-az*by; ny=az*bx-ax*bz; nz=ax*by-ay*bx;"
+    "ax=x1-x2; ay=y1-y2; az=z1-z2; bx=x3-x2; by=y3-y2; bz=z3-z2; cx=x4-x2; cy=y4-y2; cz=z4-z2"
+)
+_TORSION = f"{_kJ}/2*(v1*(1+cos(theta))+v2*(1-cos(2*theta))+v3*(1+cos(3*theta)))"
+_VDW = f"{_kJ}*epsilon*(1.07*s/(10*r+0.07*s))^7*(1.12*s^7/((10*r)^7+0.12*s^7)-2)"
+_ELE = f"{_kJ}*{_COULOMB}*qq/(10*r+0.05)"
+
+
+def untyped_atoms(molecule: Molecule) -> list[int]:
+    """Atoms that MMFF94 has no type or terms for; empty where it knows the molecule."""
+    rd = to_rdkit(molecule)
+    if fields.MMFFHasAllMoleculeParams(rd):
+        return []
+    properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant="MMFF94")
+    atoms = range(len(molecule.numbers))
+    if properties is None:
+        known = {1, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53}
+        foreign = [i for i in atoms if molecule.numbers[i] not in known]
+        return foreign or list(atoms)
+    return [i for i in atoms if properties.GetMMFFAtomType(i) == 0] or list(atoms)
+
+
+class MMFF94:
+    """MMFF94 bound to a molecule.
+
+    Parameters
+    ----------
+    molecule : Molecule
+        One that it can type (`untyped_atoms`).
+    """
+
+    name = "mmff94"
+
+    def __init__(self, molecule: Molecule) -> None:
+        self.molecule = molecule
+        rd = to_rdkit(molecule)
+        properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant="MMFF94")
+        self._field = fields.MMFFGetMoleculeForceField(rd, properties, nonBondedThresh=1e6)
+        self._field.Initialize()
+        self.relaxed_positions = self._relaxed()
+        self._minimum = self._field.CalcEnergy(self.relaxed_positions.reshape(-1).tolist())
+
+    def _relaxed(self) -> NDArray[np.float64]:
+        self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
+        return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
+
+    def energies_and_forces(
+        self, positions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies above the relaxed minimum and forces.
+
+        Parameters
+        ----------
+        positions : ndarray, shape (S, N, 3)
+            In Å.
+
+        Returns
+        -------
+        energies : ndarray, shape (S,)
+            In eV.
+        forces : ndarray, shape (S, N, 3)
+            In eV/Å.
+        """
+        energies, gradients = np.empty(len(positions)), np.empty(positions.shape)
+        for row, structure in enumerate(positions):
+            flat = structure.reshape(-1).tolist()
+            # CalcGrad uses the distances that the last CalcEnergy cached: never call it alone.
+            energies[row] = self._field.CalcEnergy(flat)
+            gradients[row] = np.reshape(self._field.CalcGrad(flat), (-1, 3))
+        return (energies - self._minimum) * KCAL_PER_MOL_eV, -gradients * KCAL_PER_MOL_eV
+
+    def openmm_system(self, copies: int) -> openmm.System:
+        """System of copies that do not see each other."""
+        return openmm_system(read_terms(self.molecule), self.molecule.numbers, copies)
+
+
+def openmm_system(terms: MMFF94Terms, numbers: Sequence[int], copies: int) -> openmm.System:
+    """Exact MMFF94 for `copies` of a molecule; force groups as in `FORCE_GROUPS`."""
+    system = openmm.System()
+    for _ in range(copies):
+        for number in numbers:
+            system.addParticle(float(ATOMIC_MASSES_amu[number]))
+    shifts = [copy * len(numbers) for copy in range(copies)]
+    vdw = [(atoms, values[:2]) for atoms, values in terms.pairs]
+    ele = [(atoms, values[2:]) for atoms, values in terms.pairs]
+    forces = (
+        (openmm.CustomBondForce(_BOND), ("kb", "r0"), terms.bonds),
+        (openmm.CustomAngleForce(_ANGLE), ("ka", "t0"), terms.angles),
+        (openmm.CustomAngleForce(_LINEAR), ("ka",), terms.linear_angles),
+        (
+            openmm.CustomCompoundBondForce(3, _STRETCH_BEND),
+            ("k1", "k2", "r1", "r2", "t0"),
+            terms.stretch_bends,
+        ),
+        (openmm.CustomCompoundBondForce(4, _OUT_OF_PLANE), ("k",), terms.out_of_planes),
+        (openmm.CustomTorsionForce(_TORSION), ("v1", "v2", "v3"), terms.torsions),
+        (openmm.CustomBondForce(_VDW), ("s", "epsilon"), vdw),
+        (openmm.CustomBondForce(_ELE), ("qq",), ele),
+    )
+    for group, (force, names, found) in enumerate(forces):
+        _fill(force, names, found, shifts)
+        force.setForceGroup(group)
+        system.addForce(force)
+    return system
+
+
+def _fill(force: Any, names: Sequence[str], terms: Sequence[Term], shifts: Sequence[int]) -> None:
+    kinds = {
+        openmm.CustomBondForce: ("addPerBondParameter", "addBond"),
+        openmm.CustomAngleForce: ("addPerAngleParameter", "addAngle"),
+        openmm.CustomTorsionForce: ("addPerTorsionParameter", "addTorsion"),
+        openmm.CustomCompoundBondForce: ("addPerBondParameter", "addBond"),
+    }
+    declare, add = (getattr(force, name) for name in kinds[type(force)])
+    for name in names:
+        declare(name)
+    compound = isinstance(force, openmm.CustomCompoundBondForce)
+    for shift in shifts:
+        for atoms, values in terms:
+            moved = [atom + shift for atom in atoms]
+            add(moved, values) if compound else add(*moved, values)

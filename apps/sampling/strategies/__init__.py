@@ -1,0 +1,1 @@
+"""Strategies: how candidates are made from thermal frames; each pure and seeded."""

@@ -1,0 +1,181 @@
+"""What a worker runs for sampling: the molecule, a chunk of structures, thermal candidates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.contract import Request, Result
+from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from data_store.columns import Column
+from data_store.molecules import Molecule
+from data_store.parts import write_part
+from data_store.structure_parts import structures_to_columns
+from data_store.structures import TIER_CODES, Structures
+
+__all__ = ["candidates", "make_molecule", "prepare", "sample"]
+
+
+def make_molecule(
+    system: MoleculeSettings, seed: int, xyz: Path | None, labels: Path | None
+) -> Molecule:
+    """Molecule of a campaign, in the atom order of its labels where there are any.
+
+    Raises
+    ------
+    InputError
+        If the molecule cannot be made, or the labels are of another one.
+    """
+    from apps.sampling.molecule import molecule_from_smiles, molecule_from_xyz, reorder_like
+    from data_store.extxyz import read_extxyz
+
+    if xyz is not None:
+        molecule = molecule_from_xyz(
+            xyz, name=system.name, charge=system.charge or 0, multiplicity=system.multiplicity
+        )
+    else:
+        molecule = molecule_from_smiles(
+            str(system.smiles), name=system.name, seed=seed, charge=system.charge,
+            multiplicity=system.multiplicity,
+        )  # fmt: skip
+    if labels is None:
+        return molecule
+    first = read_extxyz(labels, stop=1)
+    return reorder_like(molecule, first.numbers_of(0), first.positions_of(0))
+
+
+def prepare(request: dict[str, Any]) -> dict[str, Any]:
+    """Make the molecule and choose its force field.
+
+    Writes a part with the molecule in its metadata.
+
+    Raises
+    ------
+    InputError
+        If the molecule cannot be made or typed.
+    """
+    from apps.sampling.teacher import choose_teacher, make_teacher
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        system = MoleculeSettings.model_validate(
+            {"xyz": req.files.get("xyz")} | req.settings["system"]
+        )
+        files = {role: Path(path) for role, path in req.files.items()}
+        molecule = make_molecule(system, req.seed, files.get("xyz"), files.get("labels"))
+        choice = choose_teacher(req.settings["force_field"], molecule)
+        relaxed = _relaxed(make_teacher(choice.name, molecule))
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            {"reference_positions": Column(relaxed.reference_positions, "Å")},
+            {
+                "molecule": relaxed.to_json(),
+                "teacher": choice.name,
+                "teacher_reason": choice.reason,
+            },
+        )
+    return Result.done(part).to_json()
+
+
+def _relaxed(teacher: Any) -> Molecule:
+    """The molecule at its teacher's minimum."""
+    molecule: Molecule = teacher.molecule
+    return replace(molecule, reference_positions=teacher.relaxed_positions)
+
+
+def _teacher(req: Request) -> Any:
+    from apps.sampling.teacher import make_teacher
+
+    (prepared,) = req.input_parts("molecule")
+    molecule = Molecule.from_json(prepared.metadata["molecule"])
+    return make_teacher(prepared.metadata["teacher"], molecule)
+
+
+def sample(request: dict[str, Any]) -> dict[str, Any]:
+    """Make one chunk of teacher structures: key ``chunk``.
+
+    Raises
+    ------
+    MethodError
+        If the acceptance window rejects nearly everything.
+    """
+    from apps.sampling.chunk import make_chunk
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        settings = SamplingSettings.model_validate(req.settings)
+        made = make_chunk(_teacher(req), settings, req.seed, req.key["chunk"])
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(made.structures),
+            {
+                "tiers": made.tiers,
+                "rejected": made.rejected,
+                "tiers_left_out": list(made.left_out),
+            },
+        )
+    tiers, rejected = part.metadata["tiers"], part.metadata["rejected"]
+    counts = {f"accepted_{tier}": float(n) for tier, n in tiers.items()}
+    counts["rejected"] = float(sum(sum(r.values()) for r in rejected.values()))
+    return Result.done(part, counts).to_json()
+
+
+def candidates(request: dict[str, Any]) -> dict[str, Any]:
+    """Make thermal structures for labels and starts: one frame of each independent trajectory.
+
+    They are apart from the teacher's structures, so that nothing that is labelled, tested on or
+    started from was pre-trained on.
+    """
+    from apps.sampling.thermal import thermal_frames
+    from data_store.streams import stream_seed
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        settings = dict(req.settings)
+        count, temperatures = settings.pop("count"), settings.pop("temperatures_K")
+        langevin = SamplingSettings.model_validate(settings).tiers.langevin
+        long = langevin.model_copy(update={"equilibration_fs": _EQUILIBRATION_fs})
+        teacher = _teacher(req)
+        per_temperature = -(-count // len(temperatures))
+        made = np.stack(
+            [
+                thermal_frames(
+                    teacher, t, per_temperature, 1, long, stream_seed(req.seed, "candidates", i)
+                )[0]
+                for i, t in enumerate(temperatures)
+            ],
+            axis=1,
+        ).reshape(-1, len(teacher.molecule.numbers), 3)[:count]
+        energies, forces = teacher.energies_and_forces(made)
+        structures = Structures.from_dense(
+            np.array(teacher.molecule.numbers),
+            made,
+            energies=energies,
+            forces=forces,
+            charge=teacher.molecule.charge,
+            multiplicity=teacher.molecule.multiplicity,
+            tiers=TIER_CODES["langevin"],
+        )
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(structures),
+            {"temperatures_K": list(temperatures), "trajectories": count},
+        )
+    return Result.done(part, {"candidates": float(part.metadata["trajectories"])}).to_json()
+
+
+_EQUILIBRATION_fs = 2000.0
+"""Time from the relaxed geometry to a candidate's frame: some ten times the slowest decay of energy
+at a friction of 5 per ps."""

@@ -1,0 +1,167 @@
+"""Extended xyz in and out, the field's plainest format for labelled structures.
+
+Energies are in eV and forces in eV/Å, as the format has it. Parsing is ASE's; this adds what a
+campaign needs to trust a file: every frame labelled and finite, or a message that says which is
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_store.errors import InputError
+from data_store.structures import TIER_CODES, TIERS, Structures, concatenate
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["read_extxyz", "write_extxyz"]
+
+_ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
+_FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
+
+
+def read_extxyz(path: Path, *, stop: int | None = None) -> Structures:
+    """Labelled structures of a file.
+
+    Parameters
+    ----------
+    path : Path
+    stop : int, optional
+        Read so many frames only.
+
+    Returns
+    -------
+    Structures
+        Tier "imported". Parent trajectory and frame are what the file says by ``parent`` and
+        ``frame``; a frame that says nothing counts as a trajectory of its own.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a frame lacks finite energy or forces; the frame is named.
+    """
+    frames = _parse(path, stop)
+    if not frames:
+        raise InputError(f"{path} holds no structures", "expected extended xyz with labels")
+    return concatenate([_labelled(path, index, atoms) for index, atoms in enumerate(frames)])
+
+
+def _parse(path: Path, stop: int | None) -> list[Atoms]:
+    import ase.io
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}", "expected an extended xyz file") from error
+    import io
+
+    try:
+        index = slice(None) if stop is None else slice(0, stop)
+        return list(ase.io.iread(io.StringIO(text), index=index, format="extxyz"))
+    # ASE's parser meets malformed text with whatever it stumbled over.
+    except Exception as error:
+        raise InputError(
+            f"{path} is not valid extended xyz: {type(error).__name__}: {error}",
+            "expected per frame a line with the number of atoms, a comment line with energy= and "
+            "Properties=, and a line per atom",
+        ) from error
+
+
+def _find(mappings: Sequence[dict[str, Any]], names: Sequence[str]) -> Any:
+    for name in names:
+        for mapping in mappings:
+            if name in mapping:
+                return mapping[name]
+    return None
+
+
+def _labelled(path: Path, index: int, atoms: Atoms) -> Structures:
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    energy = _find([results, atoms.info], _ENERGY_NAMES)
+    forces = _find([results, atoms.arrays], _FORCE_NAMES)
+    for name, value in (("energy", energy), ("forces", forces)):
+        if value is None:
+            raise InputError(
+                f"{path}: frame {index} has no {name}",
+                f"every frame needs {' or '.join(_ENERGY_NAMES)} (eV) and "
+                f"{' or '.join(_FORCE_NAMES)} (eV/Å)",
+            )
+    numbers = (("energy", energy), ("forces", forces), ("positions", atoms.positions))
+    for name, value in numbers:
+        if not np.issubdtype(np.asarray(value).dtype, np.number) or not np.isfinite(value).all():
+            raise InputError(
+                f"{path}: {name} of frame {index} is not finite", "remove or relabel that frame"
+            )
+    if np.shape(forces) != (len(atoms), 3) or np.size(energy) != 1:
+        raise InputError(f"{path}: frame {index} has labels of the wrong shape")
+    periodic = bool(atoms.pbc.any())
+    return Structures.from_dense(
+        atoms.numbers,
+        atoms.positions[None],
+        energies=np.asarray(energy, dtype=np.float64).reshape(1),
+        forces=np.asarray(forces, dtype=np.float64)[None],
+        charge=_whole(atoms.info, "charge", 0),
+        multiplicity=_whole(atoms.info, "multiplicity", 1),
+        tiers=TIER_CODES.get(str(atoms.info.get("tier")), TIER_CODES["imported"]),
+        parents=np.array([_whole(atoms.info, "parent", index)]),
+        frames=np.array([_whole(atoms.info, "frame", 0)]),
+        cell=np.asarray(atoms.cell) if periodic else None,
+    )
+
+
+def _whole(info: dict[str, Any], name: str, default: int) -> int:
+    value = info.get(name, default)
+    return int(value) if isinstance(value, int | np.integer) else default
+
+
+def write_extxyz(path: Path, structures: Structures) -> None:
+    """Write structures, labelled or not; numbers keep all their digits.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as handle:
+            for index in range(len(structures)):
+                handle.writelines(_frame(structures, index))
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", "choose another file") from error
+
+
+def _frame(structures: Structures, index: int) -> Iterator[str]:
+    from data_store.elements import SYMBOLS
+
+    numbers, positions = structures.numbers_of(index), structures.positions_of(index)
+    forces = structures.forces_of(index) if structures.forces is not None else None
+    periodic = structures.pbc[index].any()
+    info = {
+        "charge": int(structures.charges[index]),
+        "multiplicity": int(structures.multiplicities[index]),
+        "tier": TIERS[structures.tiers[index]],
+        "parent": int(structures.parents[index]),
+        "frame": int(structures.frames[index]),
+        "pbc": '"' + " ".join("T" if p else "F" for p in structures.pbc[index]) + '"',
+    }
+    if structures.energies is not None:
+        info["energy"] = repr(float(structures.energies[index]))
+    if periodic:
+        info["Lattice"] = '"' + _row(structures.cells[index].reshape(-1)) + '"'
+    columns = "species:S:1:pos:R:3" + (":forces:R:3" if forces is not None else "")
+    yield f"{len(numbers)}\n"
+    yield f"Properties={columns} " + " ".join(f"{k}={v}" for k, v in info.items()) + "\n"
+    for atom, number in enumerate(numbers):
+        values = [positions[atom]] if forces is None else [positions[atom], forces[atom]]
+        yield f"{SYMBOLS[number]} {_row(np.concatenate(values))}\n"
+
+
+def _row(values: NDArray[Any]) -> str:
+    return " ".join(repr(float(value)) for value in values)
