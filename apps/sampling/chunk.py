@@ -157,7 +157,7 @@ def _tier(
         if missing <= 0:
             break
         if tier != "langevin":
-            number = missing + missing // 3 + 8
+            number = missing + missing // 2 + 16
             candidates = _distorted(teacher, tier, number, settings, where, attempt, base)
         found, refused = _judged(teacher, candidates, tier, settings)
         rejected.update(refused)

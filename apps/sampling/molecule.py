@@ -67,7 +67,7 @@ def molecule_from_smiles(
 
 
 def _embed(molecule: Any, smiles: str, seed: int) -> None:
-    parameters = rdDistGeom.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = stream_seed(seed, "embed") % (2**31 - 1)
     if rdDistGeom.EmbedMolecule(molecule, parameters) == 0:
         return

@@ -101,7 +101,7 @@ class ClashSettings(_Strict):
     weight: float = Field(default=0.15, ge=0.0)
     """Share of the structures, relative to the other tiers."""
 
-    contact: tuple[float, float] = (0.5, 1.2)
+    contact: tuple[float, float] = (0.7, 2.0)
     """Range of their distance over the sum of covalent radii, drawn uniformly."""
 
 

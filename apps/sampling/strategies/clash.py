@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.sampling.settings import ClashSettings
-from apps.sampling.strategies.moves import companions, set_distance
 from data_store.molecules import Molecule
 from data_store.units import COVALENT_RADII_A
 
 __all__ = ["clashing_pairs", "pull_together"]
+
+_PROJECTIONS = 60
+"""Rounds over all bonds; for small molecules the error then is below 0.01 Å."""
 
 
 def clashing_pairs(molecule: Molecule) -> list[tuple[int, int]]:
@@ -31,7 +33,9 @@ def pull_together(
 ) -> NDArray[np.float64]:
     """Bring one random pair of each structure to a multiple of the sum of covalent radii.
 
-    Both atoms move, each with its hydrogens.
+    Bonds keep the lengths they had, by projecting on one after the other (SHAKE, Ryckaert et al.
+    1977, doi:10.1016/0021-9991(77)90098-5, with equal masses): angles and torsions give way, as in
+    a real collision. Rings that cannot give way keep some strain in their bonds.
 
     Parameters
     ----------
@@ -41,16 +45,30 @@ def pull_together(
     settings : ClashSettings
     rng : numpy.random.Generator
     """
-    pairs = clashing_pairs(molecule)
+    pairs = np.array(clashing_pairs(molecule))
     radii = COVALENT_RADII_A[list(molecule.numbers)]
-    chosen = rng.integers(len(pairs), size=len(base))
-    contacts = rng.uniform(*settings.contact, size=len(base))
-    pulled = np.empty_like(base)
-    for row, (pair, contact) in enumerate(zip(chosen, contacts, strict=True)):
-        i, j = pairs[pair]
-        moving = companions(molecule, i, j), companions(molecule, j, i)
-        # An atom bonded to both would be pulled both ways: it stays.
-        shared = moving[0] & moving[1]
-        moving = moving[0] & ~shared, moving[1] & ~shared
-        pulled[row] = set_distance(base[row], (i, j), contact * (radii[i] + radii[j]), moving)
+    i, j = pairs[rng.integers(len(pairs), size=len(base))].T
+    contact = rng.uniform(*settings.contact, size=len(base)) * (radii[i] + radii[j])
+    pulled, rows = base.copy(), np.arange(len(base))
+    lengths = [np.linalg.norm(base[:, b] - base[:, a], axis=-1) for a, b in molecule.bonds]
+    for _ in range(_PROJECTIONS):
+        _project(pulled, rows, i, j, contact)
+        for (a, b), length in zip(molecule.bonds, lengths, strict=True):
+            _project(pulled, rows, a, b, length)
+    _project(pulled, rows, i, j, contact)
     return pulled
+
+
+def _project(
+    positions: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    i: NDArray[np.int64] | int,
+    j: NDArray[np.int64] | int,
+    distance: NDArray[np.float64],
+) -> None:
+    """Give atoms i and j of each structure a distance, moving both by half, in place."""
+    line = positions[rows, j] - positions[rows, i]
+    length = np.linalg.norm(line, axis=-1)
+    change = (0.5 * (distance - length) / np.maximum(length, 1e-6))[:, None] * line
+    positions[rows, i] -= change
+    positions[rows, j] += change
