@@ -1,1 +1,1 @@
-"""Ensembles of molecular dynamics with a potential: batched replicas, failures found and coded."""
+"""Dynamics: ensembles of long runs, watched for failure."""

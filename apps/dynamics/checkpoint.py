@@ -1,0 +1,67 @@
+"""A block's state as one file of arrays and JSON, and back, without loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from apps.dynamics.engine import Failure, State
+from apps.dynamics.integrators import PhasePoint
+from data_store.work import load_item, save_item
+
+__all__ = ["load_state", "save_state"]
+
+_KEY = "checkpoint"
+_POINT = ("positions", "velocities", "forces", "energies")
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write the state; a kill at any moment leaves this one or the one before.
+
+    Raises
+    ------
+    WorkspaceError
+        If the file system refuses.
+    """
+    arrays: dict[str, Any] = {n: getattr(state.point, n).cpu().numpy() for n in _POINT}
+    arrays |= {"alive": state.alive.cpu().numpy(), "ring": state.ring.cpu().numpy()}
+    arrays |= {f"frames_{r}": frames for r, frames in state.last_frames.items()}
+    if state.saved:
+        arrays["saved_positions"] = np.stack([row[2] for row in state.saved])
+    metadata = {
+        "step": state.step,
+        "failures": [vars(failure) for failure in state.failures],
+        "saved": [[row[0], row[1], row[3], row[4]] for row in state.saved],
+        "replica_steps": state.replica_steps,
+    }
+    save_item(folder, _KEY, arrays, metadata)
+
+
+def load_state(folder: Path, device: torch.device) -> State | None:
+    """State to go on from, or None."""
+    found = load_item(folder, _KEY)
+    if found is None:
+        return None
+    arrays, metadata = found
+    tensors = {n: torch.from_numpy(arrays[n]).to(device) for n in (*_POINT, "alive", "ring")}
+    frames = {
+        int(name.removeprefix("frames_")): values
+        for name, values in arrays.items()
+        if name.startswith("frames_")
+    }
+    return State(
+        step=metadata["step"],
+        alive=tensors["alive"],
+        point=PhasePoint(**{n: tensors[n] for n in _POINT}),
+        ring=tensors["ring"],
+        failures=[Failure(**{**f, "atoms": tuple(f["atoms"])}) for f in metadata["failures"]],
+        last_frames=frames,
+        saved=[
+            (replica, step, arrays["saved_positions"][row], potential, kinetic)
+            for row, (replica, step, potential, kinetic) in enumerate(metadata["saved"])
+        ],
+        replica_steps=metadata["replica_steps"],
+    )

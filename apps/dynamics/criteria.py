@@ -1,0 +1,150 @@
+"""Failure criteria: pure functions of a batch of replicas, evaluated where the replicas are.
+
+Each says which replicas failed, the quantity that decided, and the atoms it belongs to. Thresholds
+come from the settings; a criterion keeps no state between checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from apps.dynamics.integrators import PhasePoint
+from apps.dynamics.settings import DynamicsSettings
+from apps.dynamics.thermal import kinetic_energy
+
+__all__ = ["CRITERIA", "Finding", "Watched", "first_failure"]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What criteria know of the system.
+
+    Parameters
+    ----------
+    masses_amu : Tensor, shape (N,)
+    bonds : Tensor of int64, shape (M, 2)
+    bond_lengths_A : Tensor, shape (M,)
+        Reference: the mean over the labels of the smallest pool.
+    others : Tensor of int64, shape (P, 2)
+        Pairs that are not bonded.
+    least_distances_A : Tensor, shape (P,)
+    hot_eV : float
+        Kinetic energy that a sound replica does not reach.
+    """
+
+    masses_amu: Tensor
+    bonds: Tensor
+    bond_lengths_A: Tensor
+    others: Tensor
+    least_distances_A: Tensor
+    hot_eV: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one criterion found.
+
+    Parameters
+    ----------
+    failed : Tensor of bool, shape (R,)
+    value : Tensor, shape (R,)
+        In the criterion's own unit.
+    atoms : Tensor of int64, shape (R, 2)
+        −1 where there is none.
+    """
+
+    failed: Tensor
+    value: Tensor
+    atoms: Tensor
+
+
+def _no_atoms(like: Tensor) -> Tensor:
+    return torch.full((len(like), 2), -1, dtype=torch.int64, device=like.device)
+
+
+def _distances(positions: Tensor, pairs: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]], dim=-1)
+
+
+def bond_stretch(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
+    """A bond's length is further from its reference than ``stretch_A``; value in Å."""
+    if not len(watched.bonds):
+        return _nothing(point)
+    change = (_distances(point.positions, watched.bonds) - watched.bond_lengths_A).abs()
+    value, worst = change.max(dim=1)
+    return Finding(value > settings.stretch_A, value, watched.bonds[worst])
+
+
+def close_contact(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
+    """Two atoms that are not bonded are closer than allowed; value in Å."""
+    if not len(watched.others):
+        return _nothing(point)
+    distances = _distances(point.positions, watched.others)
+    worst = (distances / watched.least_distances_A).argmin(dim=1)
+    value = distances.gather(1, worst[:, None])[:, 0]
+    return Finding(value < watched.least_distances_A[worst], value, watched.others[worst])
+
+
+def hot(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
+    """Kinetic energy beyond a far quantile of its χ² distribution; value in eV."""
+    value = kinetic_energy(point.velocities, watched.masses_amu)
+    return Finding(value > watched.hot_eV, value, _no_atoms(value))
+
+
+def not_finite(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
+    """A position, velocity, force or energy is no number any more."""
+    total = (point.positions + point.velocities + point.forces).sum((1, 2)) + point.energies
+    return Finding(~torch.isfinite(total), torch.full_like(total, torch.nan), _no_atoms(total))
+
+
+def large_force(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
+    """A force beyond ``max_force_eV_per_A``; value in eV/Å."""
+    value, atom = torch.linalg.vector_norm(point.forces, dim=-1).max(dim=1)
+    atoms = _no_atoms(value)
+    atoms[:, 0] = atom
+    return Finding(value > settings.max_force_eV_per_A, value, atoms)
+
+
+def _nothing(point: PhasePoint) -> Finding:
+    value = torch.full_like(point.energies, torch.nan)
+    return Finding(torch.zeros_like(value, dtype=torch.bool), value, _no_atoms(value))
+
+
+Criterion = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
+
+CRITERIA: dict[str, Criterion] = {
+    "not_finite": not_finite,
+    "bond_stretch": bond_stretch,
+    "close_contact": close_contact,
+    "hot": hot,
+    "large_force": large_force,
+}
+"""Criteria by name."""
+
+
+def first_failure(
+    point: PhasePoint, watched: Watched, settings: DynamicsSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Evaluate the declared criteria; the first in their order that applies names the cause.
+
+    Returns
+    -------
+    cause : Tensor of int64, shape (R,)
+        Place in ``settings.criteria``, −1 where none applies.
+    value : Tensor, shape (R,)
+    atoms : Tensor of int64, shape (R, 2)
+    """
+    cause = torch.full((len(point.energies),), -1, device=point.energies.device)
+    value = torch.full_like(point.energies, torch.nan)
+    atoms = _no_atoms(value)
+    for place, name in enumerate(settings.criteria):
+        finding = CRITERIA[name](point, watched, settings)
+        new = finding.failed & (cause < 0)
+        cause = torch.where(new, place, cause)
+        value = torch.where(new, finding.value, value)
+        atoms = torch.where(new[:, None], finding.atoms, atoms)
+    return cause, value, atoms

@@ -1,0 +1,269 @@
+"""The engine: all replicas of a block in one batch, watched, until each has failed or time is up.
+
+Time runs in segments of ``compact_every_steps``. Within one, failed replicas are carried along and
+ignored; at its end they leave the batch, so that a failure soon costs nothing. Noise is drawn for
+all replicas that ever were, from a generator that belongs to the segment: who has left, and where a
+run was interrupted, leaves no trace in the others' noise. State is saved at ends of segments only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apps.dynamics.criteria import Watched, first_failure
+from apps.dynamics.integrators import INTEGRATORS, ForceFunction, PhasePoint, Thermostat
+from apps.dynamics.settings import DynamicsSettings
+from apps.dynamics.thermal import kinetic_energy, maxwell_boltzmann
+from data_store.streams import stream_seed
+
+__all__ = ["Block", "Failure", "State", "simulate_block", "start_block"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is simulated.
+
+    Parameters
+    ----------
+    force_function : callable
+        From positions (R, N, 3) to energies (R,) and forces.
+    watched : Watched
+    settings : DynamicsSettings
+    temperature_K : float
+    seed : int
+        Decides velocities and noise; the same in all arms.
+    replicas : int
+    device : torch.device
+    """
+
+    force_function: ForceFunction
+    watched: Watched
+    settings: DynamicsSettings
+    temperature_K: float
+    seed: int
+    replicas: int
+    device: torch.device
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of a replica that survives."""
+        return self.settings.steps_of(self.settings.length_ps * 1000.0)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How one replica failed.
+
+    Parameters
+    ----------
+    replica : int
+        Within the block.
+    step : int
+        Of the check that saw it.
+    cause : int
+        Place in ``settings.criteria``.
+    value : float
+    atoms : tuple of int
+    """
+
+    replica: int
+    step: int
+    cause: int
+    value: float
+    atoms: tuple[int, ...]
+
+
+@dataclass
+class State:
+    """Everything that a checkpoint holds.
+
+    Parameters
+    ----------
+    step : int
+    alive : Tensor of int64, shape (R,)
+        Replicas in the batch.
+    point : PhasePoint
+        Of those.
+    ring : Tensor, shape (keep_frames, R, N, 3)
+        Their latest frames, by ``(step // stride) % keep_frames``.
+    failures : list of Failure
+    last_frames : dict of int to ndarray, shape (F, N, 3)
+        Frames before each failure, the failing one last.
+    saved : list of tuple
+        (replica, step, positions float32, potential energy, kinetic energy) at the save stride.
+    replica_steps : int
+        Steps times replicas that were computed.
+    """
+
+    step: int
+    alive: Tensor
+    point: PhasePoint
+    ring: Tensor
+    failures: list[Failure] = field(default_factory=list)
+    last_frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    saved: list[tuple[int, int, NDArray[np.float32], float, float]] = field(default_factory=list)
+    replica_steps: int = 0
+
+
+def start_block(block: Block, positions: Tensor) -> State:
+    """State at time 0, with velocities drawn.
+
+    Parameters
+    ----------
+    block : Block
+    positions : Tensor of float64, shape (R, N, 3)
+        Starts, in Å.
+    """
+    generator = torch.Generator().manual_seed(stream_seed(block.seed, "velocities"))
+    velocities = maxwell_boltzmann(
+        block.watched.masses_amu.cpu(), block.temperature_K, block.replicas, generator,
+        at_rest=block.settings.ensemble == "nve",
+    ).to(block.device)  # fmt: skip
+    x = positions.to(block.device, torch.float64)
+    energies, forces = block.force_function(x)
+    point = PhasePoint(x, velocities, forces, energies)
+    ring = x.new_zeros(block.settings.keep_frames, *x.shape)
+    state = State(0, torch.arange(block.replicas, device=block.device), point, ring)
+    _observe(block, state, torch.ones(block.replicas, dtype=torch.bool, device=block.device))
+    _compact(state)
+    return state
+
+
+def simulate_block(
+    block: Block,
+    state: State,
+    save: Callable[[State], None],
+    save_every_s: float,
+    should_stop: Callable[[], bool],
+) -> bool:
+    """Run until every replica has failed or reached the end, in place.
+
+    Parameters
+    ----------
+    block : Block
+    state : State
+    save : callable
+        Writes a checkpoint.
+    save_every_s : float
+    should_stop : callable
+        Asked at the end of each segment.
+
+    Returns
+    -------
+    bool
+        Whether it is finished; False where it was stopped, with a checkpoint.
+    """
+    saved = time.monotonic()
+    while len(state.alive) and state.step < block.total_steps:
+        _segment(block, state)
+        _compact(state)
+        finished = not len(state.alive) or state.step >= block.total_steps
+        stopping = not finished and should_stop()
+        if stopping or (not finished and time.monotonic() - saved >= save_every_s):
+            save(state)
+            saved = time.monotonic()
+        if stopping:
+            return False
+    return True
+
+
+def _segment(block: Block, state: State) -> None:
+    settings = block.settings
+    steps = min(settings.compact_every_steps, block.total_steps - state.step)
+    noise = _noise(block, state, steps)
+    step_of = INTEGRATORS[settings.ensemble]
+    thermostat = Thermostat(block.temperature_K, settings.friction_per_ps * 1e-3)
+    sound = torch.ones(len(state.alive), dtype=torch.bool, device=block.device)
+    for index in range(steps):
+        state.point = step_of(
+            state.point, block.force_function, block.watched.masses_amu, settings.timestep_fs,
+            thermostat, noise[index],
+        )  # fmt: skip
+        state.step += 1
+        _observe(block, state, sound)
+    state.replica_steps += steps * len(state.alive)
+
+
+def _noise(block: Block, state: State, steps: int) -> Tensor:
+    """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
+    if block.settings.ensemble == "nve":
+        return state.point.positions.new_zeros(steps, 1, 1, 1)
+    seed = stream_seed(block.seed, "noise", state.step)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (steps, block.replicas, *state.point.positions.shape[1:])
+    drawn = torch.randn(shape, dtype=torch.float64, generator=generator)
+    return drawn[:, state.alive.cpu()].to(block.device)
+
+
+def _observe(block: Block, state: State, sound: Tensor) -> None:
+    """Keep frames, save positions and check, each at its stride; `sound` loses who failed."""
+    settings = block.settings
+    keep = settings.steps_of(settings.keep_stride_fs)
+    if state.step % keep == 0:
+        state.ring[(state.step // keep) % settings.keep_frames] = state.point.positions
+    if state.step % settings.steps_of(settings.check_stride_fs) == 0:
+        _check(block, state, sound)
+    if state.step % settings.steps_of(settings.save_stride_ps * 1000.0) == 0:
+        _save_positions(block, state, sound)
+
+
+def _check(block: Block, state: State, sound: Tensor) -> None:
+    cause, value, atoms = first_failure(state.point, block.watched, block.settings)
+    new = sound & (cause >= 0)
+    if not bool(new.any()):
+        return
+    for row in torch.nonzero(new)[:, 0].tolist():
+        replica = int(state.alive[row])
+        found = tuple(int(a) for a in atoms[row].tolist() if a >= 0)
+        state.failures.append(
+            Failure(replica, state.step, int(cause[row]), float(value[row]), found)
+        )
+        state.last_frames[replica] = _frames_before(block, state, row)
+    sound &= ~new
+
+
+def _frames_before(block: Block, state: State, row: int) -> NDArray[np.float32]:
+    """Kept frames of a replica in order of time, the present one last; finite ones only."""
+    settings = block.settings
+    keep = settings.steps_of(settings.keep_stride_fs)
+    latest = state.step // keep
+    first = max(0, latest - settings.keep_frames + 1)
+    slots = [k % settings.keep_frames for k in range(first, latest + 1)]
+    frames = state.ring[slots, row]
+    if state.step % keep:
+        frames = torch.cat([frames, state.point.positions[row : row + 1]])
+    finite = torch.isfinite(frames).all(dim=-1).all(dim=-1)
+    return np.asarray(frames[finite].cpu().numpy(), dtype=np.float32)
+
+
+def _save_positions(block: Block, state: State, sound: Tensor) -> None:
+    kinetic = kinetic_energy(state.point.velocities, block.watched.masses_amu)
+    for row in torch.nonzero(sound)[:, 0].tolist():
+        state.saved.append(
+            (
+                int(state.alive[row]),
+                state.step,
+                state.point.positions[row].cpu().numpy().astype(np.float32),
+                float(state.point.energies[row]),
+                float(kinetic[row]),
+            )
+        )
+
+
+def _compact(state: State) -> None:
+    """Let failed replicas leave the batch."""
+    failed = {failure.replica for failure in state.failures}
+    rows = [row for row, replica in enumerate(state.alive.tolist()) if replica not in failed]
+    if len(rows) == len(state.alive):
+        return
+    point: dict[str, Any] = {name: value[rows] for name, value in vars(state.point).items()}
+    state.point = PhasePoint(**point)
+    state.alive, state.ring = state.alive[rows], state.ring[:, rows]

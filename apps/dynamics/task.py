@@ -1,0 +1,222 @@
+"""What a worker runs for dynamics: one block of replicas of one model at one temperature."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.contract import Request, Result
+from apps.dynamics.settings import DynamicsSettings
+from data_store.columns import Column
+from data_store.errors import InputError
+from data_store.molecules import Molecule
+from data_store.parts import Part, write_part
+from data_store.runs import Run, runs_to_columns
+from data_store.streams import stream_seed
+from data_store.structure_parts import read_structures
+from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
+
+__all__ = ["reference_bond_lengths", "simulate"]
+
+_MARGIN_S = 30.0
+
+
+def simulate(request: dict[str, Any]) -> dict[str, Any]:
+    """Run one block: key ``arm``, ``labels``, ``seed``, ``temperature_K``, ``block``.
+
+    Writes a part with runs, saved positions, and the last frames before each failure. Starts,
+    velocities and noise depend on the temperature and the block alone, so that the replicas of all
+    arms are paired.
+
+    Raises
+    ------
+    InputError
+        If there are fewer starts than replicas.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is not None:
+        return Result.done(part, _failures(part)).to_json()
+    import torch
+
+    from apps.dynamics.checkpoint import load_state, save_state
+    from apps.dynamics.engine import simulate_block, start_block
+
+    torch.set_num_threads(req.threads)
+    block = _block(req)
+    began, state = time.perf_counter(), load_state(req.work_dir, block.device)
+    starts = _starts(req, block.settings, block.replicas)
+    if state is None:
+        state = start_block(block, torch.from_numpy(starts))
+    before = state.replica_steps
+    finished = simulate_block(
+        block, state, lambda s: save_state(req.work_dir, s), block.settings.checkpoint_every_s,
+        lambda: req.out_of_time(_MARGIN_S),
+    )  # fmt: skip
+    elapsed = max(time.perf_counter() - began, 1e-9)
+    speed = {"replica_steps_per_s": (state.replica_steps - before) / elapsed}
+    if not finished:
+        return Result("continue", counts=speed).to_json()
+    part = _write(req, block, state)
+    return Result.done(part, {**_failures(part), **speed}).to_json()
+
+
+def _block(req: Request) -> Any:
+    import torch
+
+    from apps.dynamics.engine import Block
+    from apps.potential.evaluate import molecular_force_function
+    from apps.potential.weights import load_potential
+
+    (model,), (prepared,) = req.input_parts("model"), req.input_parts("molecule")
+    settings = DynamicsSettings.model_validate(req.settings["dynamics"])
+    molecule = Molecule.from_json(prepared.metadata["molecule"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    potential = load_potential(model.file("model.safetensors")).to(device)
+    numbers = torch.tensor(molecule.numbers, device=device)
+    temperature = float(req.key["temperature_K"])
+    return Block(
+        force_function=molecular_force_function(potential, numbers),
+        watched=_watched(req, molecule, settings, temperature, device),
+        settings=settings,
+        temperature_K=temperature,
+        seed=stream_seed(req.seed, "dynamics", repr(temperature), req.key["block"]),
+        replicas=int(req.settings["replicas_in_block"]),
+        device=device,
+    )
+
+
+def _watched(
+    req: Request, molecule: Molecule, settings: DynamicsSettings, temperature_K: float, device: Any
+) -> Any:
+    import torch
+
+    from apps.dynamics.criteria import Watched
+
+    (labels,), (split,) = req.input_parts("labels"), req.input_parts("split")
+    training = read_structures(labels).take(split.read("train", "")).dense_positions()
+    bonds = np.array(molecule.bonds, dtype=np.int64).reshape(-1, 2)
+    others, least = _contacts(molecule, settings)
+    masses = ATOMIC_MASSES_amu[list(molecule.numbers)]
+    return Watched(
+        masses_amu=torch.from_numpy(np.array(masses)).to(device),
+        bonds=torch.from_numpy(bonds).to(device),
+        bond_lengths_A=torch.from_numpy(reference_bond_lengths(training, bonds)).to(device),
+        others=torch.from_numpy(others).to(device),
+        least_distances_A=torch.from_numpy(least).to(device),
+        hot_eV=_hot_energy(settings, len(masses), temperature_K),
+    )
+
+
+def reference_bond_lengths(
+    positions: NDArray[Any], bonds: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean length of each bond over structures (S, N, 3), in Å."""
+    vectors = positions[:, bonds[:, 1]] - positions[:, bonds[:, 0]]
+    return np.asarray(np.linalg.norm(vectors, axis=-1).mean(axis=0), dtype=np.float64)
+
+
+def _contacts(
+    molecule: Molecule, settings: DynamicsSettings
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs that are not bonded, and how close they may come, in Å."""
+    numbers, bonded = np.array(molecule.numbers), set(molecule.bonds)
+    i, j = np.triu_indices(len(numbers), k=1)
+    free = np.array([(int(a), int(b)) not in bonded for a, b in zip(i, j, strict=True)], dtype=bool)
+    i, j = i[free], j[free]
+    least = settings.contact_fraction * (
+        COVALENT_RADII_A[numbers[i]] + COVALENT_RADII_A[numbers[j]]
+    )
+    hydrogens = (numbers[i] == 1) & (numbers[j] == 1)
+    least = np.where(hydrogens, settings.contact_HH_A, least)
+    return np.stack([i, j], axis=1).astype(np.int64), np.asarray(least, dtype=np.float64)
+
+
+def _hot_energy(settings: DynamicsSettings, atoms: int, temperature_K: float) -> float:
+    r"""Kinetic energy at the quantile 1 − tail of :math:`\chi^2_f \cdot k_B T / 2`, in eV."""
+    from scipy.stats import chi2
+
+    freedom = 3 * atoms - (3 if settings.ensemble == "nve" else 0)
+    return 0.5 * BOLTZMANN_eV_PER_K * temperature_K * float(chi2.isf(settings.hot_tail, freedom))
+
+
+def _starts(req: Request, settings: DynamicsSettings, count: int) -> NDArray[np.float64]:
+    (part,) = req.input_parts("starts")
+    structures = read_structures(part)
+    first = int(req.key["block"]) * settings.block_replicas
+    if first + count > len(structures):
+        raise InputError(
+            f"replicas {first} to {first + count} need as many starts, and there are "
+            f"{len(structures)}",
+            "lower dynamics.replicas",
+        )
+    return structures.slice(first, first + count).dense_positions().astype(np.float64)
+
+
+def _write(req: Request, block: Any, state: Any) -> Part:
+    columns, coded = runs_to_columns(_runs(req, block, state))
+    columns |= _saved_columns(block, state) | _last_frame_columns(state, block.settings)
+    metadata = {**req.key, **coded, "criteria": list(block.settings.criteria)}
+    return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
+
+
+def _runs(req: Request, block: Any, state: Any) -> list[Run]:
+    settings: DynamicsSettings = block.settings
+    first = int(req.key["block"]) * settings.block_replicas
+    failures = {failure.replica: failure for failure in state.failures}
+    runs = []
+    for replica in range(block.replicas):
+        number, failure = first + replica, failures.get(replica)
+        if failure is None:
+            runs.append(Run(number, number, "survived", settings.length_ps))
+            continue
+        runs.append(
+            Run(
+                number,
+                number,
+                "failed",
+                failure.step * settings.timestep_fs * 1e-3,
+                settings.criteria[failure.cause],
+                failure.atoms,
+                failure.value,
+            )
+        )
+    return runs
+
+
+def _saved_columns(block: Any, state: Any) -> dict[str, Column]:
+    step_ps, rows = block.settings.timestep_fs * 1e-3, state.saved
+    shape = (0, len(block.watched.masses_amu), 3)
+    positions = np.stack([row[2] for row in rows]) if rows else np.zeros(shape, np.float32)
+    return {
+        "saved_replica": Column(np.array([row[0] for row in rows], dtype=np.int32)),
+        "saved_time": Column(np.array([row[1] * step_ps for row in rows], dtype=np.float64), "ps"),
+        "saved_positions": Column(positions, "Å"),
+        "saved_potential_energy": Column(np.array([r[3] for r in rows], dtype=np.float64), "eV"),
+        "saved_kinetic_energy": Column(np.array([r[4] for r in rows], dtype=np.float64), "eV"),
+    }
+
+
+def _last_frame_columns(state: Any, settings: DynamicsSettings) -> dict[str, Column]:
+    """Last frames of all failed replicas, end to end, with the replica of each frame."""
+    kept = sorted(state.last_frames.items())
+    if not kept:
+        return {}
+    replicas = np.concatenate([np.full(len(frames), replica) for replica, frames in kept])
+    return {
+        "last_frames_replica": Column(replicas.astype(np.int32)),
+        "last_frames_positions": Column(np.concatenate([frames for _, frames in kept]), "Å"),
+    }
+
+
+def _failures(part: Part) -> dict[str, float]:
+    times, outcomes = part.read("run_time", "ps"), part.read("run_outcome", "")
+    return {
+        "replicas": float(len(times)),
+        "failures": float((outcomes == 1).sum()),
+        "exposure_ps": float(times.sum()),
+    }
