@@ -100,7 +100,7 @@ def velocity_verlet(
     thermostat: Thermostat,
     noise: Tensor,
 ) -> PhasePoint:
-    """Step at constant energy (Swope et al. 1982, doi:10.1063/1.442716); no thermostat, no noise."""
+    """Step at constant energy (Swope et al. 1982, doi:10.1063/1.442716), without any noise."""
     velocities = _kick(point, masses_amu, 0.5 * timestep_fs)
     positions = point.positions + timestep_fs * velocities
     energies, forces = force_function(positions)

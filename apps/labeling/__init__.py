@@ -1,0 +1,1 @@
+"""Labelling: energies and forces of few structures from an expensive method, or from a file."""

@@ -1,0 +1,80 @@
+"""`Labeler`: an ab initio method as a function of one structure, and the registry of them.
+
+Not converging is an outcome, not an exception: a `Label` says how it was reached, or why it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.labeling.settings import MethodSettings
+from data_store.errors import unknown_name
+
+__all__ = ["LABELERS", "Label", "Labeler", "Outcome", "make_labeler"]
+
+Outcome = Literal["converged", "not_converged", "spin_contaminated", "not_finite"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a method gave for one structure.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Only "converged" labels are ever used.
+    energy_eV : float
+    forces : ndarray, shape (N, 3)
+        In eV/Å.
+    step : str
+        Which attempt of the fallback chain gave it.
+    spin_squared : float
+        ⟨S²⟩.
+    """
+
+    outcome: Outcome
+    energy_eV: float
+    forces: NDArray[np.float64]
+    step: str
+    spin_squared: float
+
+
+class Labeler(Protocol):
+    """An ab initio method."""
+
+    def label(
+        self,
+        numbers: NDArray[Any],
+        positions: NDArray[np.float64],
+        charge: int,
+        multiplicity: int,
+    ) -> Label:
+        """Label one structure; positions (N, 3) in Å."""
+
+
+def _pyscf(settings: MethodSettings) -> Labeler:
+    from apps.labeling.pyscf_labeler import PySCFLabeler
+
+    return PySCFLabeler(settings)
+
+
+LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {"pyscf": _pyscf}
+"""Labelers by name."""
+
+
+def make_labeler(settings: MethodSettings) -> Labeler:
+    """Labeler that settings ask for.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or it does not know the method or basis.
+    """
+    if settings.labeler not in LABELERS:
+        raise unknown_name("labeler", settings.labeler, list(LABELERS))
+    return LABELERS[settings.labeler](settings)

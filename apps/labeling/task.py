@@ -1,0 +1,193 @@
+"""What a worker runs for labels: single labels, their merging into a part, the import of a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.contract import Request, Result
+from apps.labeling.settings import MethodSettings
+from data_store.columns import Column
+from data_store.errors import InputError, MethodError, StoreError
+from data_store.molecules import Molecule
+from data_store.parts import Part, write_part
+from data_store.splits import random_order
+from data_store.structure_parts import read_structures, structures_to_columns
+from data_store.structures import Structures
+from data_store.work import load_item, save_item
+
+__all__ = ["check_labels", "import_labels", "label", "merge_labels"]
+
+_MARGIN_S = 120.0
+
+
+def label(request: dict[str, Any]) -> dict[str, Any]:
+    """Label some structures: key ``indices``, places in the seeded order of the candidates.
+
+    Each label is kept as soon as it is there; those that are there already are passed over. A
+    structure for which the method gives no usable label is kept too, with the reason, so that it
+    is not tried again.
+
+    Raises
+    ------
+    InputError
+        If functional, basis, charge or multiplicity cannot be used.
+    """
+    from pyscf import lib
+
+    from apps.labeling.labeler import make_labeler
+
+    req = Request.from_json(request)
+    lib.num_threads(req.threads)
+    structures, order = _candidates(req)
+    labeler = make_labeler(_method(req))
+    counts = Counter(labels_done=0, labels_failed=0, labels_skipped=0)
+    for index in req.key["indices"]:
+        if load_item(req.work_dir, _key(index)) is not None:
+            counts["labels_skipped"] += 1
+            continue
+        if req.out_of_time(_MARGIN_S):
+            return Result("continue", counts=_floats(counts)).to_json()
+        found = labeler.label(*_structure(structures, int(order[index])))
+        details = {
+            "outcome": found.outcome,
+            "step": found.step,
+            "spin_squared": _or_none(found.spin_squared),
+        }
+        arrays = {"energy": np.array([found.energy_eV]), "forces": found.forces}
+        save_item(req.work_dir, _key(index), arrays, details)
+        counts["labels_done" if found.outcome == "converged" else "labels_failed"] += 1
+    return Result("done", counts=_floats(counts)).to_json()
+
+
+def _key(index: int) -> str:
+    return f"{index:06d}"
+
+
+def _floats(counts: Counter[str]) -> dict[str, float]:
+    return {name: float(count) for name, count in counts.items()}
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _method(req: Request) -> MethodSettings:
+    fields = MethodSettings.model_fields
+    return MethodSettings.model_validate({k: v for k, v in req.settings.items() if k in fields})
+
+
+def _candidates(req: Request) -> tuple[Structures, Any]:
+    (part,) = req.input_parts("candidates")
+    structures = read_structures(part)
+    return structures, random_order(len(structures), req.seed)
+
+
+def _structure(structures: Structures, index: int) -> tuple[Any, Any, int, int]:
+    return (
+        structures.numbers_of(index),
+        structures.positions_of(index).astype(np.float64),
+        int(structures.charges[index]),
+        int(structures.multiplicities[index]),
+    )
+
+
+def merge_labels(request: dict[str, Any]) -> dict[str, Any]:
+    """Merge finished labels, in their order, into a part.
+
+    Raises
+    ------
+    MethodError
+        If not one label converged.
+    StoreError
+        If a label is missing.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        part = _merged(req)
+    counts = {"labels": float(part.shape("candidate")[0])}
+    counts["left_out"] = float(len(part.metadata["left_out"]))
+    return Result.done(part, counts).to_json()
+
+
+def _merged(req: Request) -> Part:
+    structures, order = _candidates(req)
+    kept: list[int] = []
+    energies, forces, left_out = [], [], []
+    steps: Counter[str] = Counter()
+    for index in range(int(req.settings["count"])):
+        item = load_item(req.work_dir, _key(index))
+        if item is None:
+            raise StoreError(f"label {index} is missing in {req.work_dir}", "launch again")
+        arrays, details = item
+        if details["outcome"] != "converged":
+            left_out.append({"index": index, "reason": details["outcome"]})
+            continue
+        steps[details["step"]] += 1
+        kept.append(int(order[index]))
+        energies.append(arrays["energy"])
+        forces.append(arrays["forces"])
+    if not kept:
+        raise MethodError(
+            f"none of {len(left_out)} labels converged: {Counter(x['reason'] for x in left_out)}",
+            "try another functional or basis, more labels.max_cycles, or cooler candidates",
+        )
+    labelled = structures.take(kept).with_labels(np.concatenate(energies), np.concatenate(forces))
+    columns = structures_to_columns(labelled) | {"candidate": Column(np.array(kept))}
+    metadata = {
+        "method": _method(req).model_dump(mode="json"),
+        "steps": dict(sorted(steps.items())),
+        "left_out": left_out,
+    }
+    return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
+
+
+def check_labels(path: Path, molecule: Molecule) -> Structures:
+    """Labels of a file, of the campaign's molecule in its atom order.
+
+    Raises
+    ------
+    InputError
+        If the file is unusable, or a frame is of another molecule or order.
+    """
+    from data_store.extxyz import read_extxyz
+
+    structures = read_extxyz(path)
+    expected = np.array(molecule.numbers)
+    for index in range(len(structures)):
+        if not np.array_equal(structures.numbers_of(index), expected):
+            raise InputError(
+                f"{path}: frame {index} is not {molecule.formula} in the atom order of the first "
+                "frame of labels.file",
+                "a campaign's labels are of one molecule, all in one order",
+            )
+    return structures
+
+
+def import_labels(request: dict[str, Any]) -> dict[str, Any]:
+    """Import published labels: file ``labels``.
+
+    Raises
+    ------
+    InputError
+        If the file is unusable; the frame is named.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        (prepared,) = req.input_parts("molecule")
+        molecule = Molecule.from_json(prepared.metadata["molecule"])
+        structures = check_labels(Path(req.files["labels"]), molecule)
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(structures),
+            {"labels": len(structures), "left_out": []},
+            provenance={"file": Path(req.files["labels"]).name},
+        )
+    return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
