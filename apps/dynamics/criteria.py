@@ -67,7 +67,9 @@ def _no_atoms(like: Tensor) -> Tensor:
 
 
 def _distances(positions: Tensor, pairs: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]], dim=-1)
+    vectors = positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]]
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    return lengths
 
 
 def bond_stretch(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:

@@ -1,6 +1,7 @@
 """`Labeler`: an ab initio method as a function of one structure, and the registry of them.
 
-Not converging is an outcome, not an exception: a `Label` says how it was reached, or why it was not.
+Not converging is an outcome, not an exception: a `Label` says how it was reached, or why it was
+not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Labels by PySCF: restricted or unrestricted Kohn–Sham, with a chain of fallbacks.
 
-The chain: plain SCF; level shift and damping, then unshifted from that density; Fermi smearing, then
-a second-order solver from that density. Which attempt gave a label is recorded. Spin comes with the
+The chain: plain SCF; level shift and damping, then unshifted from that density; Fermi smearing,
+then a second-order solver from that density. Which attempt gave a label is recorded. Spin comes with the
 structure, never from the formula.
 """
 

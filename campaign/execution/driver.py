@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from campaign.execution.parsl_config import workers_of
-from campaign.progress import Progress, progress_of
 from campaign.execution.tasks import Task, is_done, tasks_of
 from campaign.execution.workers import Workers, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
+from campaign.progress import Progress, progress_of
 from campaign.sites.site import Site, available_cores
 from campaign.workspace import Workspace
 from data_store.errors import InputError, Stopped, WorkspaceError

@@ -1,0 +1,1 @@
+"""Statistics of failures: rates, survival, arms compared, how many replicas are needed."""
