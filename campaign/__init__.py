@@ -1,7 +1,7 @@
 """The conductor: from a campaign file to measured failure rates.
 
-``from campaign import Campaign`` is the Python door; ``campaign launch`` the command line's. Nothing
-heavy is loaded by importing this package: no torch, parsl, openmm, rdkit or pyscf.
+``from campaign import Campaign`` is the Python door; ``campaign launch`` the command line's.
+Nothing heavy is loaded by importing this package: no torch, parsl, openmm, rdkit or pyscf.
 """
 
 from __future__ import annotations

@@ -187,4 +187,7 @@ class Campaign:
         from campaign.report.collect import collect
         from campaign.report.write import write_report
 
-        return write_report(self.workspace, collect(self.launched_plan(), self.workspace))
+        found: dict[str, Any] = write_report(
+            self.workspace, collect(self.launched_plan(), self.workspace)
+        )
+        return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from apps.labeling.settings import MethodSettings
 from data_store.errors import unknown_name
+from data_store.molecules import Molecule
 
 __all__ = ["LABELERS", "Label", "Labeler", "Outcome", "make_labeler"]
 
@@ -56,6 +57,9 @@ class Labeler(Protocol):
         multiplicity: int,
     ) -> Label:
         """Label one structure; positions (N, 3) in Å."""
+
+    def check(self, molecule: Molecule) -> None:
+        """Refuse, before anything is computed, a molecule that the method cannot do."""
 
 
 def _pyscf(settings: MethodSettings) -> Labeler:

@@ -1,8 +1,8 @@
 """Labels by PySCF: restricted or unrestricted Kohn–Sham, with a chain of fallbacks.
 
 The chain: plain SCF; level shift and damping, then unshifted from that density; Fermi smearing,
-then a second-order solver from that density. Which attempt gave a label is recorded. Spin comes with the
-structure, never from the formula.
+then a second-order solver from that density. Which attempt gave a label is recorded. Spin comes
+with the structure, never from the formula.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from apps.labeling.labeler import Label
 from apps.labeling.settings import MethodSettings
 from data_store.elements import SYMBOLS
 from data_store.errors import InputError
+from data_store.molecules import Molecule
 from data_store.units import BOHR_A, HARTREE_eV
 
 __all__ = ["PySCFLabeler"]
@@ -68,6 +69,19 @@ class PySCFLabeler:
             if mean_field.converged:
                 return self._finished(mean_field, step, multiplicity)
         return Label("not_converged", np.nan, np.full(positions.shape, np.nan), step, np.nan)
+
+    def check(self, molecule: Molecule) -> None:
+        """Refuse a molecule whose elements, charge or multiplicity do not fit.
+
+        Raises
+        ------
+        InputError
+            Naming what does not.
+        """
+        self._molecule(
+            np.array(molecule.numbers), molecule.reference_positions, molecule.charge,
+            molecule.multiplicity,
+        )  # fmt: skip
 
     def _molecule(
         self, numbers: NDArray[Any], positions: NDArray[np.float64], charge: int, multiplicity: int

@@ -189,9 +189,7 @@ def report(
 @app.command("import")
 def import_labels(
     folder: FolderArgument,
-    file: Annotated[
-        Path, typer.Argument(help="Extended xyz with energies (eV) and forces (eV/Å).")
-    ],
+    file: Annotated[Path, typer.Argument(help="Extended xyz: energies in eV, forces in eV/Å.")],
     role: Annotated[
         str, typer.Option("--as", help="labels (train and validate) or test.")
     ] = "labels",

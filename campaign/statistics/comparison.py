@@ -11,8 +11,8 @@ its Poisson variance :math:`v_s`, both with Jeffreys' half failure added,
 
 with a flat prior on the mean :math:`\mu` and a half-normal prior of scale 1 on the scatter between
 models :math:`\tau` (one unit is a factor e): the random-effects model of meta-analysis (Higgins,
-Thompson and Spiegelhalter 2009, doi:10.1111/j.1467-985X.2008.00552.x; the prior as Röver et al. 2021,
-doi:10.1002/jrsm.1475). With few seeds it is wide, as it must be. Where an arm has no failure at all
+Thompson and Spiegelhalter 2009, doi:10.1111/j.1467-985X.2008.00552.x; the prior as Röver et al.
+2021, doi:10.1002/jrsm.1475). With few seeds it is wide, as it must be. Where an arm has no failure at all
 the bound on that side is not finite, and the other stays defined. With one seed there is no scatter
 to see: the exact conditional binomial interval is given, conditional on these two models.
 

@@ -1,0 +1,50 @@
+"""Trying out what the user brought before any worker is started.
+
+A molecule that no force field knows, labels without forces, a functional that does not exist: all
+these would end a launch after minutes; here they end it in seconds. Nothing is kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from campaign.spec.model import CampaignSpec
+
+__all__ = ["preflight"]
+
+
+def preflight(spec: CampaignSpec) -> None:
+    """Check molecule, force field, labels or method, architecture and MPI.
+
+    Raises
+    ------
+    InputError
+        Saying what cannot be used, and what to do.
+    """
+    from apps.labeling.labeler import make_labeler
+    from apps.labeling.settings import MethodSettings
+    from apps.labeling.task import check_labels
+    from apps.potential.registry import make_potential
+    from apps.sampling.task import make_molecule
+    from apps.sampling.teacher import choose_teacher
+
+    xyz, labels, tests = (
+        Path(path) if path else None
+        for path in (spec.system.xyz, spec.labels.file, spec.labels.test_file)
+    )
+    molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
+    choose_teacher(spec.sampling.force_field, molecule)
+    for path in (labels, tests):
+        if path is not None:
+            check_labels(path, molecule)
+    if labels is None:
+        method = {name: getattr(spec.labels, name) for name in MethodSettings.model_fields}
+        make_labeler(MethodSettings(**method)).check(molecule)
+    make_potential(
+        spec.potential.architecture, spec.potential.size, molecule.numbers,
+        spec.potential.cutoff_A, seed=0,
+    )  # fmt: skip
+    if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:
+        from apps.training.mpi import find_mpiexec
+
+        find_mpiexec()

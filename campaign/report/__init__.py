@@ -1,0 +1,1 @@
+"""The report: what was found, as JSON for programs and as one HTML page for people."""

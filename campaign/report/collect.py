@@ -1,0 +1,205 @@
+"""Gathering a report's inputs: results from parts, cost and mishaps from the ledger.
+
+Results depend on parts alone, so that they come out the same however often a campaign was
+interrupted; what that cost is history, and in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from campaign.ledger import read_ledger
+from campaign.plan.build import Plan
+from campaign.plan.items import PlannedPart
+from campaign.report.inputs import Curve, FailurePicture, Model, ReportInputs, StageCost
+from campaign.workspace import Workspace
+from data_store.errors import InputError
+from data_store.molecules import Molecule
+from data_store.parts import Part, find_part
+from data_store.runs import runs_from_part
+
+__all__ = ["collect"]
+
+_PICTURES_PER_ARM = 2
+
+
+def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
+    """Gather what there is.
+
+    Raises
+    ------
+    InputError
+        If no dynamics has been made yet.
+    """
+    made = _Made(plan, workspace)
+    simulated = list(made.parts("simulate"))
+    if not simulated:
+        raise InputError(
+            f"{workspace.root} holds no dynamics yet: there is nothing to report",
+            "`campaign status` shows how far it is, `campaign launch` goes on",
+        )
+    molecule = Molecule.from_json(made.first("prepare").metadata["molecule"])
+    runs: dict[tuple[Model, float], list[Any]] = defaultdict(list)
+    for planned, part in simulated:
+        runs[_model(planned), float(planned.key["temperature_K"])] += runs_from_part(part)
+    tuned = {_model(planned): part for planned, part in made.parts("finetune")}
+    events = list(read_ledger(workspace.ledger))
+    return ReportInputs(
+        campaign=plan.spec.campaign.name,
+        settings=plan.spec.model_dump(mode="json"),
+        molecule=molecule,
+        runs=dict(runs),
+        errors={model: part.metadata["test"] for model, part in tuned.items()},
+        parity={model: _parity(part) for model, part in tuned.items()},
+        details={model: part.metadata for model, part in tuned.items()},
+        curves=list(_curves(made, tuned)),
+        pictures=list(_pictures(simulated)),
+        cost=_cost(events),
+        expert_calls=_expert_calls(plan, made),
+        teacher=_teacher(made),
+        world_size=_world_size(made),
+        notes=[*_lacking(plan, made), *_left_out(made), *_mishaps(events)],
+    )
+
+
+class _Made:
+    """Parts of the plan that are in their place."""
+
+    def __init__(self, plan: Plan, workspace: Workspace) -> None:
+        self._plan, self._workspace = plan, workspace
+
+    def parts(self, stage: str) -> Iterator[tuple[PlannedPart, Part]]:
+        for planned in self._plan.of(stage):
+            part = find_part(self._workspace.parts, stage, planned.fingerprint)
+            if part is not None:
+                yield planned, part
+
+    def first(self, stage: str) -> Part:
+        return next(part for _, part in self.parts(stage))
+
+
+def _model(planned: PlannedPart) -> Model:
+    return Model(planned.key["arm"], planned.key["labels"], planned.key["seed"])
+
+
+def _parity(part: Part) -> dict[str, Any]:
+    units = {"force": "eV/Å", "energy": "eV"}
+    return {
+        f"{quantity}_{kind}": part.read(f"test_{quantity}_{kind}", unit)
+        for quantity, unit in units.items()
+        for kind in ("label", "predicted")
+        if f"test_{quantity}_{kind}" in part.units
+    }
+
+
+def _curves(made: _Made, tuned: dict[Model, Part]) -> Iterator[Curve]:
+    for _, part in made.parts("pretrain"):
+        yield Curve("pre-training", "teacher", _log(part))
+    for model, part in tuned.items():
+        rate = part.metadata["learning_rate"]
+        rows = [row for row in _log(part) if row["learning_rate"] == rate]
+        yield Curve(str(model), model.arm, rows)
+
+
+def _log(part: Part) -> list[dict[str, float]]:
+    text = part.file("metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _pictures(simulated: list[tuple[PlannedPart, Part]]) -> Iterator[FailurePicture]:
+    """The first failures of each arm, one per cause while there are several."""
+    seen: Counter[str] = Counter()
+    shown: set[tuple[str, str]] = set()
+    for planned, part in simulated:
+        model = _model(planned)
+        if "last_frames_replica" not in part.units:
+            continue
+        owner = part.read("last_frames_replica", "")
+        frames = part.read("last_frames_positions", "Å")
+        for row, run in enumerate(runs_from_part(part)):
+            if not run.failed or (model.arm, run.cause) in shown:
+                continue
+            if seen[model.arm] >= _PICTURES_PER_ARM or not (owner == row).any():
+                continue
+            seen[model.arm] += 1
+            shown.add((model.arm, run.cause))
+            temperature = float(planned.key["temperature_K"])
+            yield FailurePicture(model, temperature, run, frames[owner == row])
+
+
+def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
+    """Core-hours, items and peak memory per stage; what was lost is not known and noted apart."""
+    seconds: Counter[str] = Counter()
+    items: Counter[str] = Counter()
+    peak: dict[str, float] = defaultdict(float)
+    for row in events:
+        if row.get("event") != "result" or "resources" not in row:
+            continue
+        stage, used = row["stage"], row["resources"]
+        seconds[stage] += used["cpu_s"]
+        items[stage] += row["items"] if row["outcome"] == "done" else 0
+        peak[stage] = max(peak[stage], used["peak_rss_MB"])
+    return {
+        stage: StageCost(seconds[stage] / 3600.0, items[stage], peak[stage]) for stage in seconds
+    }
+
+
+def _expert_calls(plan: Plan, made: _Made) -> int:
+    """Labels that were computed, or those of the largest pool where they were imported."""
+    if plan.spec.labels.source == "file":
+        return max(plan.spec.finetuning.pools)
+    return sum(
+        part.shape("candidate")[0] + len(part.metadata["left_out"])
+        for _, part in made.parts("label")
+    )
+
+
+def _teacher(made: _Made) -> dict[str, Any]:
+    tiers: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    for _, part in made.parts("sample"):
+        tiers.update(part.metadata["tiers"])
+        for reasons in part.metadata["rejected"].values():
+            rejected.update(reasons)
+    prepared = made.first("prepare").metadata
+    return {
+        "force_field": prepared["teacher"],
+        "reason": prepared["teacher_reason"],
+        "structures": dict(tiers),
+        "rejected": {reason: count for reason, count in rejected.items() if count},
+    }
+
+
+def _world_size(made: _Made) -> int:
+    return max((int(part.metadata["world_size"]) for _, part in made.parts("pretrain")), default=1)
+
+
+def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
+    for stage in ("finetune", "simulate"):
+        planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
+        if there < planned:
+            yield f"{planned - there} of {planned} parts of stage {stage} are lacking"
+
+
+def _left_out(made: _Made) -> Iterator[str]:
+    for _, part in made.parts("label"):
+        reasons = Counter(item["reason"] for item in part.metadata["left_out"])
+        yield from (f"{n} labels left out: {reason}" for reason, n in reasons.items())
+
+
+def _mishaps(events: list[dict[str, Any]]) -> Iterator[str]:
+    launches = sum(row.get("event") == "launched" for row in events)
+    if launches > 1:
+        yield f"launched {launches} times"
+    bad = Counter(
+        (row["outcome"], row["stage"])
+        for row in events
+        if row.get("event") == "result" and row["outcome"] not in {"done", "continue"}
+    )
+    yield from (f"{n} × {outcome} in stage {stage}" for (outcome, stage), n in bad.items())
+    unreadable = sum(row.get("event") == "unreadable" for row in events)
+    if unreadable:
+        yield f"{unreadable} lines of the ledger are torn"

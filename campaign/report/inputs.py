@@ -1,0 +1,117 @@
+"""`ReportInputs`: everything that a report is made from, gathered, nothing computed yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_store.molecules import Molecule
+from data_store.runs import Run
+
+__all__ = ["Curve", "FailurePicture", "Model", "ReportInputs", "StageCost"]
+
+
+@dataclass(frozen=True, order=True)
+class Model:
+    """One trained model."""
+
+    arm: str
+    labels: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.arm}, {self.labels} labels, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage cost, over all attempts."""
+
+    core_hours: float
+    items: int
+    peak_rss_MB: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A training curve: rows of its log.
+
+    Parameters
+    ----------
+    label, arm : str
+    rows : list of dict
+        With "step" and "validation_force_mae_eV_per_A".
+    """
+
+    label: str
+    arm: str
+    rows: list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FailurePicture:
+    """Last frames of one failed replica.
+
+    Parameters
+    ----------
+    model : Model
+    temperature_K : float
+    run : Run
+    frames : ndarray, shape (F, N, 3)
+        In Å, the failing one last.
+    """
+
+    model: Model
+    temperature_K: float
+    run: Run
+    frames: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """What a report is made from.
+
+    Parameters
+    ----------
+    campaign : str
+    settings : dict
+        The campaign file, complete.
+    molecule : Molecule
+    runs : dict of (Model, float) to list of Run
+        By model and temperature in K.
+    errors : dict of Model to dict or None
+        Errors on the test set.
+    parity : dict of Model to dict of str to ndarray
+        Label and prediction on the test set.
+    details : dict of Model to dict
+        Learning rate, refit and the like.
+    curves : list of Curve
+    pictures : list of FailurePicture
+    cost : dict of str to StageCost
+    expert_calls : int
+        Ab initio labels that were computed or imported to train and validate on.
+    teacher : dict
+        Structures and rejections by tier.
+    world_size : int
+        Ranks of pre-training.
+    notes : list of str
+        What was left out, retried, lost.
+    """
+
+    campaign: str
+    settings: dict[str, Any]
+    molecule: Molecule
+    runs: dict[tuple[Model, float], list[Run]]
+    errors: dict[Model, dict[str, float] | None]
+    parity: dict[Model, dict[str, NDArray[Any]]] = field(default_factory=dict)
+    details: dict[Model, dict[str, Any]] = field(default_factory=dict)
+    curves: list[Curve] = field(default_factory=list)
+    pictures: list[FailurePicture] = field(default_factory=list)
+    cost: dict[str, StageCost] = field(default_factory=dict)
+    expert_calls: int = 0
+    teacher: dict[str, Any] = field(default_factory=dict)
+    world_size: int = 1
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,127 @@
+"""`report.json`: rows per model and temperature, arms compared, cost; schema 1 of the design.
+
+Rows are per seed, one trained model each; their intervals are conditional on that model. What is
+not finite is null. The function is pure: equal parts give equal rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from campaign.report.inputs import Model, ReportInputs
+from campaign.statistics.comparison import fraction_difference, rate_ratio
+from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
+from campaign.statistics.survival import logrank_p, restricted_mean_ps
+from data_store.runs import Run
+
+__all__ = ["BASE_ARM", "report_json"]
+
+BASE_ARM = "pretrained"
+"""The arm that others are compared with."""
+
+
+def report_json(inputs: ReportInputs) -> dict[str, Any]:
+    """All results as plain JSON."""
+    return {
+        "schema": 1,
+        "campaign": inputs.campaign,
+        "results": list(_results(inputs)),
+        "comparisons": list(_comparisons(inputs)),
+        "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
+        "expert_calls": inputs.expert_calls,
+        "teacher": inputs.teacher,
+        "world_size": inputs.world_size,
+        "notes": inputs.notes,
+    }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
+    for (model, temperature), runs in sorted(inputs.runs.items(), key=lambda item: item[0]):
+        failures, exposure = sum(run.failed for run in runs), exposure_ps(runs)
+        rate, fraction = failure_rate(failures, exposure), failed_fraction(failures, len(runs))
+        horizon = max(run.time_ps for run in runs)
+        mean, error = restricted_mean_ps(runs, horizon) if horizon > 0 else (0.0, 0.0)
+        errors = inputs.errors.get(model) or {}
+        yield {
+            "arm": model.arm,
+            "labels": model.labels,
+            "seed": model.seed,
+            "temperature_K": temperature,
+            "replicas": len(runs),
+            "failures": failures,
+            "censored": sum(run.outcome == "censored" for run in runs),
+            "exposure_ps": round(exposure, 6),
+            "rate_per_ns": rate.value,
+            "rate_interval_per_ns": rate.interval,
+            "failed_fraction": fraction.value,
+            "failed_fraction_interval": fraction.interval,
+            "interval_kind": "exact, 95 %, conditional on this model",
+            "restricted_mean_survival_ps": mean,
+            "restricted_mean_survival_se_ps": error,
+            "causes": dict(sorted(Counter(run.cause for run in runs if run.failed).items())),
+            "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
+            "energy_mae_meV_per_atom": _finite(errors.get("energy_mae_meV_per_atom")),
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _by_seed(
+    inputs: ReportInputs, arm: str, labels: int, temperature: float
+) -> dict[int, list[Run]]:
+    return {
+        model.seed: runs
+        for (model, t), runs in inputs.runs.items()
+        if (model.arm, model.labels, t) == (arm, labels, temperature)
+    }
+
+
+def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
+    cases = sorted({(m.labels, t, m.arm) for m, t in inputs.runs if m.arm != BASE_ARM})
+    for labels, temperature, arm in cases:
+        base = _by_seed(inputs, BASE_ARM, labels, temperature)
+        other = _by_seed(inputs, arm, labels, temperature)
+        shared = sorted(set(base) & set(other))
+        if not shared:
+            continue
+        ratio, difference = rate_ratio(base, other), fraction_difference(base, other)
+        pooled = [[run for seed in shared for run in arm_runs[seed]] for arm_runs in (base, other)]
+        yield {
+            "labels": labels,
+            "temperature_K": temperature,
+            "against": arm,
+            "seeds": len(shared),
+            "rate_ratio": ratio.value,
+            "rate_ratio_interval": ratio.interval,
+            "interval_kind": "random effects over seeds, 95 %"
+            if len(shared) > 1
+            else "exact, 95 %, conditional on these two models",
+            "failed_fraction_difference": difference.value,
+            "failed_fraction_difference_interval": difference.interval,
+            "failures": [sum(run.failed for run in runs) for runs in reversed(pooled)],
+            "replicas": [len(runs) for runs in reversed(pooled)],
+            "logrank_p": logrank_p(pooled[0], pooled[1]),
+            "force_mae_ratio": _error_ratio(inputs, labels, arm, shared),
+        }
+
+
+def _error_ratio(inputs: ReportInputs, labels: int, arm: str, seeds: list[int]) -> float | None:
+    """Force error of the other arm over that of the pre-trained one, means over seeds."""
+    means = []
+    for name in (arm, BASE_ARM):
+        found = [inputs.errors.get(Model(name, labels, seed)) for seed in seeds]
+        values = [e["force_mae_eV_per_A"] for e in found if e]
+        if not values:
+            return None
+        means.append(sum(values) / len(values))
+    return means[0] / means[1] if means[1] else None
