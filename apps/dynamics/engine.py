@@ -2,8 +2,11 @@
 
 Time runs in segments of ``compact_every_steps``. Within one, failed replicas are carried along and
 ignored; at its end they leave the batch, so that a failure soon costs nothing. Noise is drawn for
-all replicas that ever were, from a generator that belongs to the segment: who has left, and where a
-run was interrupted, leaves no trace in the others' noise. State is saved at ends of segments only.
+all replicas that ever were, from a generator that belongs to a chunk of steps: who has left, how
+long segments are, and where a run was interrupted leaves no trace in the others' noise. A force
+function that treats replicas apart to the bit (analytic ones do) then gives the same runs to the
+bit; in a network the order of sums in a matrix product may depend on the size of the batch. State
+is saved at ends of segments only, which a resumed run meets again.
 """
 
 from __future__ import annotations
@@ -24,7 +27,18 @@ from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy, maxwell_boltzmann
 from data_store.streams import stream_seed
 
-__all__ = ["Block", "Failure", "State", "simulate_block", "start_block"]
+__all__ = [
+    "NOISE_CHUNK",
+    "Block",
+    "Failure",
+    "State",
+    "noise_of_steps",
+    "simulate_block",
+    "start_block",
+]
+
+NOISE_CHUNK = 20
+"""Steps whose noise one generator draws. Another value is other random numbers."""
 
 
 @dataclass(frozen=True)
@@ -196,11 +210,31 @@ def _noise(block: Block, state: State, steps: int) -> Tensor:
     """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
     if block.settings.ensemble == "nve":
         return state.point.positions.new_zeros(steps, 1, 1, 1)
-    seed = stream_seed(block.seed, "noise", state.step)
-    generator = torch.Generator().manual_seed(seed)
-    shape = (steps, block.replicas, *state.point.positions.shape[1:])
-    drawn = torch.randn(shape, dtype=torch.float64, generator=generator)
+    atoms = state.point.positions.shape[1]
+    drawn = noise_of_steps(block.seed, state.step, steps, block.replicas, atoms)
     return drawn[:, state.alive.cpu()].to(block.device)
+
+
+def noise_of_steps(seed: int, first: int, steps: int, replicas: int, atoms: int) -> Tensor:
+    """Standard normal numbers of some steps: a function of seed, step and replica alone.
+
+    Returns
+    -------
+    Tensor of float64, shape (steps, replicas, atoms, 3)
+        Drawn on the host, so that all devices see the same.
+    """
+    chunks = range(first // NOISE_CHUNK, (first + steps - 1) // NOISE_CHUNK + 1)
+    shape = (NOISE_CHUNK, replicas, atoms, 3)
+    drawn = [
+        torch.randn(
+            shape,
+            dtype=torch.float64,
+            generator=torch.Generator().manual_seed(stream_seed(seed, "noise", chunk)),
+        )
+        for chunk in chunks
+    ]
+    offset = first - chunks.start * NOISE_CHUNK
+    return torch.cat(drawn)[offset : offset + steps]
 
 
 def _observe(block: Block, state: State, sound: Tensor) -> None:
@@ -209,7 +243,8 @@ def _observe(block: Block, state: State, sound: Tensor) -> None:
     keep = settings.steps_of(settings.keep_stride_fs)
     if state.step % keep == 0:
         state.ring[(state.step // keep) % settings.keep_frames] = state.point.positions
-    if state.step % settings.steps_of(settings.check_stride_fs) == 0:
+    check = settings.steps_of(settings.check_stride_fs)
+    if state.step % check == 0 or state.step == block.total_steps:
         _check(block, state, sound)
     if state.step % settings.steps_of(settings.save_stride_ps * 1000.0) == 0:
         _save_positions(block, state, sound)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["DynamicsSettings"]
+__all__ = ["CRITERIA_ORDER", "DynamicsSettings"]
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
 CriterionName = Literal["not_finite", "bond_stretch", "close_contact", "hot", "large_force"]
+
+CRITERIA_ORDER: tuple[CriterionName, ...] = (
+    "not_finite",
+    "bond_stretch",
+    "close_contact",
+    "hot",
+    "large_force",
+)
+"""Order in which criteria are asked: numbers that are none can be compared with nothing."""
 
 
 class DynamicsSettings(BaseModel):
@@ -39,9 +48,10 @@ class DynamicsSettings(BaseModel):
     """Friction of the Langevin thermostat in 1/ps."""
 
     criteria: tuple[CriterionName, ...] = Field(
-        default=("bond_stretch", "close_contact", "hot", "not_finite"), min_length=1
+        default=("not_finite", "bond_stretch", "close_contact", "hot"), min_length=1
     )
-    """What counts as failure; the first in this order that applies names the cause."""
+    """What counts as failure: names in any order, kept in the one in which they are asked
+    (`CRITERIA_ORDER`); the first that applies names the cause. `not_finite` must be among them."""
 
     check_stride_fs: float = Field(default=5.0, gt=0.0)
     """Time between checks in fs: the error of a failure time is at most this."""
@@ -75,6 +85,15 @@ class DynamicsSettings(BaseModel):
 
     checkpoint_every_s: float = Field(default=30.0, gt=0.0)
     """Seconds between checkpoints: a resource, no part of any identity."""
+
+    @field_validator("criteria")
+    @classmethod
+    def _in_order(cls, names: tuple[CriterionName, ...]) -> tuple[CriterionName, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError("name each criterion once")
+        if "not_finite" not in names:
+            raise ValueError("must hold not_finite: no other sees a replica that is no number")
+        return tuple(name for name in CRITERIA_ORDER if name in names)
 
     @model_validator(mode="after")
     def _whole_steps(self) -> DynamicsSettings:

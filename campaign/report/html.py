@@ -1,14 +1,105 @@
-"""Placeholder until plots land."""
+"""``report.html``: one page, all inside, that says what was found before it shows how.
+
+Words come first, also where nothing was found. Numbers are those of ``report.json``; this computes
+none.
+"""
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Any
 
+import jinja2
+
+from campaign.report import plots
 from campaign.report.inputs import ReportInputs
+from campaign.report.pictures import failure_figure
 
 __all__ = ["render_html"]
 
 
 def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
-    """Render."""
-    return "<html></html>"
+    """Render the page.
+
+    Parameters
+    ----------
+    inputs : ReportInputs
+    found : dict
+        What ``report.json`` holds.
+    """
+    text = resources.files("campaign.report").joinpath("report.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["interval"] = _interval
+    environment.filters["number"] = _number
+    return environment.from_string(text).render(
+        inputs=inputs,
+        report=found,
+        headlines=[_headline(row) for row in found["comparisons"]],
+        figures=_figures(inputs),
+        pictures=[
+            (picture, plots.svg(failure_figure(picture, inputs.molecule)))
+            for picture in inputs.pictures
+        ],
+        settings=_settings(inputs.settings),
+    )
+
+
+def _figures(inputs: ReportInputs) -> dict[str, str]:
+    """Figures by name; those that nothing can be drawn in are left out."""
+    drawn = {
+        "survival": plots.svg(plots.survival_figure(inputs)),
+        "rates": plots.svg(plots.rates_figure(inputs)),
+    }
+    if any(run.failed for runs in inputs.runs.values() for run in runs):
+        drawn["causes"] = plots.svg(plots.causes_figure(inputs))
+    if any(inputs.errors.values()):
+        drawn["errors"] = plots.svg(plots.errors_figure(inputs))
+    if any("force_label" in values for values in inputs.parity.values()):
+        drawn["parity"] = plots.png(plots.parity_figure(inputs))
+    if inputs.curves:
+        drawn["curves"] = plots.svg(plots.curves_figure(inputs))
+    return drawn
+
+
+def _headline(row: dict[str, Any]) -> str:
+    """One comparison in words."""
+    (other, base), (n_other, n_base) = row["failures"], row["replicas"]
+    text = (
+        f"With {row['labels']} labels at {row['temperature_K']:g} K, {other} of {n_other} replicas "
+        f"failed in arm {row['against']} and {base} of {n_base} in arm pretrained"
+    )
+    low, high = row["rate_ratio_interval"]
+    if other == base == 0:
+        return f"{text}: nothing failed, so that nothing can be told."
+    bounds = f"{_number(low)} to {'∞' if high is None else _number(high)}"
+    value = "∞" if row["rate_ratio"] is None else _number(row["rate_ratio"])
+    verdict = (
+        "this run tells them apart"
+        if (low is not None and low > 1.0) or (high is not None and high < 1.0)
+        else "this run does not tell them apart"
+    )
+    return f"{text}: the rate ratio is {value} (95 % {bounds}); {verdict}."
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def _interval(interval: list[float | None] | None, digits: int = 3) -> str:
+    if interval is None:
+        return "–"
+    low, high = interval
+    return f"{_number(low, digits)} … {'∞' if high is None else _number(high, digits)}"
+
+
+def _settings(tables: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted keys and values of the campaign file."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            rows += _settings(value, f"{prefix}{key}.")
+        elif value is not None:
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

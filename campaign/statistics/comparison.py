@@ -12,9 +12,9 @@ its Poisson variance :math:`v_s`, both with Jeffreys' half failure added,
 with a flat prior on the mean :math:`\mu` and a half-normal prior of scale 1 on the scatter between
 models :math:`\tau` (one unit is a factor e): the random-effects model of meta-analysis (Higgins,
 Thompson and Spiegelhalter 2009, doi:10.1111/j.1467-985X.2008.00552.x; the prior as Röver et al.
-2021, doi:10.1002/jrsm.1475). With few seeds it is wide, as it must be. Where an arm has no failure at all
-the bound on that side is not finite, and the other stays defined. With one seed there is no scatter
-to see: the exact conditional binomial interval is given, conditional on these two models.
+2021, doi:10.1002/jrsm.1475). With few seeds it is wide, as it must be. Where an arm has no failure
+at all the bound on that side is not finite, and the other stays defined. With one seed there is no
+scatter to see: the exact conditional binomial interval is given, conditional on these two models.
 
 Beside it stands the difference of failed fractions, paired by starting structure and seed, with a
 bootstrap over both.
@@ -68,7 +68,7 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
         return Estimate(None, 0.0, None)
     (k, e), (k_other, e_other) = _counts(base, seeds), _counts(other, seeds)
     # A start that fails at once has no exposure; one check stride would be its error.
-    e, e_other = np.maximum(e, 1e-3), np.maximum(e_other, 1e-3)
+    e, e_other = e.clip(min=1e-3), e_other.clip(min=1e-3)
     ratio = (k_other.sum() / e_other.sum()) / (k.sum() / e.sum()) if k.sum() else None
     low, high = (
         _conditional(int(k[0]), float(e[0]), int(k_other[0]), float(e_other[0]))

@@ -1,0 +1,63 @@
+"""Pictures of the last frames before a failure: what went wrong, to the eye.
+
+A projection on the plane in which the molecule is widest, the same for all frames of a picture;
+atoms that decided are ringed. No renderer is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from campaign.report.inputs import FailurePicture
+from data_store.molecules import Molecule
+from data_store.units import COVALENT_RADII_A
+
+__all__ = ["failure_figure"]
+
+_COLOURS = {1: "#f5f5f5", 6: "#6b6b6b", 7: "#3b6fd4", 8: "#d43b3b", 16: "#e0c020", 17: "#3fb950"}
+_FRAMES = 4
+
+
+def failure_figure(picture: FailurePicture, molecule: Molecule) -> Figure:
+    """Four frames from the earliest kept to the failing one."""
+    frames = picture.frames.astype(np.float64)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int))
+    figure = Figure(figsize=(2.1 * len(chosen), 2.1), layout="constrained")
+    plane = _widest_plane(frames[chosen[0]])
+    placed = (frames[chosen] - frames[chosen].mean(axis=1, keepdims=True)) @ plane.T
+    reach = float(np.abs(placed[..., :2]).max()) + 0.8
+    axes = figure.subplots(1, len(chosen), squeeze=False)[0]
+    for ax, positions, index in zip(axes, placed, chosen, strict=True):
+        _draw(ax, positions, molecule, picture.run.atoms)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        ax.set_axis_off()
+        before = int(index) - (len(frames) - 1)
+        ax.set_title("failure" if before == 0 else f"{before} frames", fontsize=8)
+    return figure
+
+
+def _widest_plane(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Principal axes, longest first."""
+    centred = positions - positions.mean(axis=0)
+    return np.asarray(np.linalg.svd(centred, full_matrices=True)[2])
+
+
+def _draw(
+    ax: Axes, positions: NDArray[np.float64], molecule: Molecule, deciding: tuple[int, ...]
+) -> None:
+    for i, j in molecule.bonds:
+        line = positions[[i, j]]
+        ax.plot(line[:, 0], line[:, 1], color="#999999", lw=1.5, zorder=1)
+    for atom in np.argsort(positions[:, 2]):
+        number = molecule.numbers[atom]
+        ax.scatter(
+            positions[atom, 0], positions[atom, 1],
+            s=220.0 * COVALENT_RADII_A[number] ** 2,
+            color=_COLOURS.get(number, "#b07cc6"),
+            edgecolors="#c1121f" if atom in deciding else "#333333",
+            linewidths=2.2 if atom in deciding else 0.6,
+            zorder=2,
+        )  # fmt: skip

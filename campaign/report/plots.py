@@ -1,0 +1,261 @@
+"""Figures of the report, each a function from inputs to one image; one style for all.
+
+Drawn with matplotlib's figures directly (no global state), returned as inline SVG, or PNG where
+there are many points. Colours are told apart by the colour-blind (Okabe and Ito).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from campaign.report.inputs import ReportInputs
+from campaign.statistics.rates import exposure_ps, failure_rate
+from campaign.statistics.survival import kaplan_meier
+from data_store.runs import Run
+
+__all__ = [
+    "arm_colour",
+    "causes_figure",
+    "curves_figure",
+    "errors_figure",
+    "parity_figure",
+    "png",
+    "rates_figure",
+    "survival_figure",
+    "svg",
+]
+
+_COLOURS = {
+    "pretrained": "#0072B2",
+    "scratch": "#D55E00",
+    "scratch_long": "#009E73",
+    "teacher": "#555555",
+}
+_MARKERS = {"pretrained": "o", "scratch": "s", "scratch_long": "^"}
+_STYLE = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.hashsalt": "campaign",
+    "svg.fonttype": "path",
+}
+
+
+def arm_colour(arm: str) -> str:
+    """Colour of an arm."""
+    return _COLOURS.get(arm, "#CC79A7")
+
+
+def svg(figure: Figure) -> str:
+    """Inline SVG of a figure."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def png(figure: Figure) -> str:
+    """PNG of a figure as an ``img`` tag with its data inside."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="" src="data:image/png;base64,{data}">'
+
+
+def _panels(count: int, width: float = 3.2, height: float = 2.5) -> tuple[Figure, list[Axes]]:
+    with mpl.rc_context(_STYLE):
+        columns = min(max(count, 1), 4)
+        rows = -(-max(count, 1) // columns)
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        axes = list(grid.flat)
+        for unused in axes[count:]:
+            unused.set_axis_off()
+    return figure, axes
+
+
+def _pooled(inputs: ReportInputs) -> dict[tuple[int, float, str], list[Run]]:
+    """Runs of all seeds, by labels, temperature and arm."""
+    pooled: dict[tuple[int, float, str], list[Run]] = defaultdict(list)
+    for (model, temperature), runs in sorted(inputs.runs.items(), key=lambda item: item[0]):
+        pooled[model.labels, temperature, model.arm] += runs
+    return pooled
+
+
+def survival_figure(inputs: ReportInputs) -> Figure:
+    """Kaplan–Meier curves of the arms, a panel per pool and temperature."""
+    pooled = _pooled(inputs)
+    cases = sorted({(labels, temperature) for labels, temperature, _ in pooled})
+    figure, axes = _panels(len(cases))
+    for ax, (labels, temperature) in zip(axes, cases, strict=False):
+        for (n, t, arm), runs in pooled.items():
+            if (n, t) != (labels, temperature):
+                continue
+            curve, colour = kaplan_meier(runs), arm_colour(arm)
+            end = max(run.time_ps for run in runs)
+            times = np.append(curve.times_ps, max(end, curve.times_ps[-1]))
+            steps: dict[str, Any] = {"step": "post", "color": colour, "alpha": 0.18, "lw": 0}
+            low, high = (np.append(band, band[-1]) for band in (curve.low, curve.high))
+            ax.fill_between(times, low, high, **steps)
+            survival = np.append(curve.survival, curve.survival[-1])
+            ax.step(times, survival, where="post", color=colour, label=arm, lw=1.6)
+        ax.set(ylim=(-0.03, 1.03), xlabel="time (ps)", ylabel="share surviving")
+        ax.set_title(f"{labels} labels, {temperature:g} K", fontsize=9)
+    if cases:
+        axes[0].legend(loc="lower left")
+    return figure
+
+
+def rates_figure(inputs: ReportInputs) -> Figure:
+    """Failure rate per arm and pool with intervals, a panel per temperature.
+
+    Small marks are single models, large ones all seeds pooled; an arrow is an upper bound where
+    nothing failed.
+    """
+    temperatures = sorted({temperature for _, temperature in inputs.runs})
+    arms = sorted({model.arm for model, _ in inputs.runs})
+    figure, axes = _panels(len(temperatures), 4.0, 2.9)
+    for ax, temperature in zip(axes, temperatures, strict=False):
+        for offset, arm in enumerate(arms):
+            _rate_marks(ax, inputs, arm, temperature, 1.06 ** (offset - 0.5 * (len(arms) - 1)))
+        ax.set(xscale="log", yscale="log", xlabel="labels", ylabel="failures per ns")
+        pools = sorted({model.labels for model, _ in inputs.runs})
+        ax.set_xticks(pools, [str(n) for n in pools])
+        ax.minorticks_off()
+        ax.set_title(f"{temperature:g} K", fontsize=9)
+    if temperatures:
+        axes[0].legend(loc="best")
+    return figure
+
+
+def _rate_marks(ax: Axes, inputs: ReportInputs, arm: str, temperature: float, shift: float) -> None:
+    colour, marker = arm_colour(arm), _MARKERS.get(arm, "D")
+    labelled = False
+    for (labels, t, name), runs in _pooled(inputs).items():
+        if (t, name) != (temperature, arm):
+            continue
+        failures = sum(run.failed for run in runs)
+        found = failure_rate(failures, exposure_ps(runs))
+        if found.value is None or found.high is None:
+            continue
+        x, label = labels * shift, None if labelled else arm
+        labelled = True
+        if failures == 0:
+            ax.plot(x, found.high, marker="v", color=colour, ms=8, label=label, mfc="none", ls="")
+            continue
+        below, above = found.value - (found.low or 0.0), found.high - found.value
+        ax.errorbar(
+            x, found.value, [[below], [above]], color=colour, marker=marker, ms=6, capsize=3,
+            label=label, ls="",
+        )  # fmt: skip
+    for (model, t), runs in inputs.runs.items():
+        failures = sum(run.failed for run in runs)
+        rate = failure_rate(failures, exposure_ps(runs)).value
+        if (model.arm, t) == (arm, temperature) and rate:
+            ax.plot(model.labels * shift, rate, marker=".", color=colour, alpha=0.5)
+
+
+def causes_figure(inputs: ReportInputs) -> Figure:
+    """Failures by cause, a bar per arm."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for (model, _), runs in inputs.runs.items():
+        counts[model.arm].update(run.cause for run in runs if run.failed)
+    causes = sorted({cause for found in counts.values() for cause in found})
+    figure, (ax,) = _panels(1, 4.6, 2.5)
+    places = np.arange(len(causes), dtype=np.float64)
+    height = 0.8 / max(len(counts), 1)
+    for index, (arm, found) in enumerate(sorted(counts.items())):
+        values = [found[cause] for cause in causes]
+        ax.barh(places + index * height, values, height, color=arm_colour(arm), label=arm)
+    middle = places + 0.5 * height * (len(counts) - 1)
+    ax.set_yticks(middle, [cause.replace("_", " ") for cause in causes])
+    ax.set_xlabel("failed replicas, all pools, seeds and temperatures")
+    ax.legend(loc="best")
+    return figure
+
+
+def errors_figure(inputs: ReportInputs) -> Figure:
+    """Force and energy error on the test set against the number of labels; a mark per seed."""
+    quantities = (
+        ("force_mae_eV_per_A", 1000.0, "force MAE (meV/Å)"),
+        ("energy_mae_meV_per_atom", 1.0, "energy MAE (meV/atom)"),
+    )
+    figure, axes = _panels(2, 3.6, 2.7)
+    for ax, (name, factor, title) in zip(axes, quantities, strict=False):
+        points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for model, errors in sorted(inputs.errors.items()):
+            if errors:
+                points[model.arm][model.labels].append(factor * errors[name])
+        for arm, by_labels in points.items():
+            x = sorted(by_labels)
+            means = [float(np.mean(by_labels[n])) for n in x]
+            colour = arm_colour(arm)
+            ax.plot(x, means, color=colour, marker=_MARKERS.get(arm, "D"), label=arm)
+            for n in x:
+                ax.plot([n] * len(by_labels[n]), by_labels[n], ".", color=colour, alpha=0.5)
+        ax.set(xscale="log", yscale="log", xlabel="labels", ylabel=title)
+        pools = sorted({model.labels for model in inputs.errors})
+        ax.set_xticks(pools, [str(n) for n in pools])
+        ax.minorticks_off()
+    axes[0].legend(loc="best")
+    return figure
+
+
+def parity_figure(inputs: ReportInputs) -> Figure:
+    """Predicted against label forces of the largest pool, a panel per arm (first seed)."""
+    largest = max(model.labels for model in inputs.parity)
+    chosen: dict[str, Any] = {}
+    for model, values in sorted(inputs.parity.items()):
+        if model.labels == largest and "force_label" in values:
+            chosen.setdefault(model.arm, values)
+    figure, axes = _panels(len(chosen), 3.0, 2.9)
+    for ax, (arm, values) in zip(axes, chosen.items(), strict=False):
+        label, predicted = values["force_label"], values["force_predicted"]
+        reach = float(np.abs(label).max()) * 1.05
+        ax.plot([-reach, reach], [-reach, reach], color="#888888", lw=0.8)
+        ax.plot(label, predicted, ".", color=arm_colour(arm), ms=2, alpha=0.4)
+        ax.set(xlabel="label force (eV/Å)", ylabel="predicted force (eV/Å)")
+        ax.set_xlim(-reach, reach)
+        ax.set_ylim(-reach, reach)
+        ax.set_title(f"{arm}, {largest} labels", fontsize=9)
+    return figure
+
+
+def curves_figure(inputs: ReportInputs) -> Figure:
+    """Validation force error by step: pre-training, then fine-tuning by pool."""
+    tuned = [curve for curve in inputs.curves if curve.arm != "teacher"]
+    teacher = [curve for curve in inputs.curves if curve.arm == "teacher"]
+    figure, axes = _panels(2, 3.6, 2.7)
+    for ax, curves, title in ((axes[0], teacher, "pre-training"), (axes[1], tuned, "fine-tuning")):
+        named: set[str] = set()
+        for curve in curves:
+            steps, values = _series(curve.rows)
+            label = None if curve.arm in named else curve.arm
+            named.add(curve.arm)
+            ax.plot(steps, values, color=arm_colour(curve.arm), lw=1.0, alpha=0.8, label=label)
+        ax.set(yscale="log", xlabel="step", ylabel="validation force MAE (eV/Å)")
+        ax.set_title(title, fontsize=9)
+        if named:
+            ax.legend(loc="best")
+    return figure
+
+
+def _series(rows: Sequence[dict[str, float]]) -> tuple[list[float], list[float]]:
+    return (
+        [row["step"] for row in rows],
+        [row["validation_force_mae_eV_per_A"] for row in rows],
+    )
