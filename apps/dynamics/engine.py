@@ -25,7 +25,7 @@ from apps.dynamics.criteria import Watched, first_failure
 from apps.dynamics.integrators import INTEGRATORS, ForceFunction, PhasePoint, Thermostat
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy, maxwell_boltzmann
-from data_store.streams import stream_seed
+from data_store.streams import stream, stream_seed
 
 __all__ = [
     "NOISE_CHUNK",
@@ -226,12 +226,7 @@ def noise_of_steps(seed: int, first: int, steps: int, replicas: int, atoms: int)
     chunks = range(first // NOISE_CHUNK, (first + steps - 1) // NOISE_CHUNK + 1)
     shape = (NOISE_CHUNK, replicas, atoms, 3)
     drawn = [
-        torch.randn(
-            shape,
-            dtype=torch.float64,
-            generator=torch.Generator().manual_seed(stream_seed(seed, "noise", chunk)),
-        )
-        for chunk in chunks
+        torch.from_numpy(stream(seed, "noise", chunk).standard_normal(shape)) for chunk in chunks
     ]
     offset = first - chunks.start * NOISE_CHUNK
     return torch.cat(drawn)[offset : offset + steps]

@@ -24,6 +24,9 @@ __all__ = ["reference_bond_lengths", "simulate"]
 
 _MARGIN_S = 30.0
 
+_NOT_OF_A_BLOCK = {"temperatures_K", "replicas", "checkpoint_every_s"}
+"""Settings that say nothing of one block: of its siblings, or of resources."""
+
 
 def simulate(request: dict[str, Any]) -> dict[str, Any]:
     """Run one block: key ``arm``, ``labels``, ``seed``, ``temperature_K``, ``block``.
@@ -160,7 +163,8 @@ def _starts(req: Request, settings: DynamicsSettings, count: int) -> NDArray[np.
 def _write(req: Request, block: Any, state: Any) -> Part:
     columns, coded = runs_to_columns(_runs(req, block, state))
     columns |= _saved_columns(block, state) | _last_frame_columns(state, block.settings)
-    metadata = {**req.key, **coded, "criteria": list(block.settings.criteria)}
+    settings = block.settings.model_dump(mode="json", exclude=_NOT_OF_A_BLOCK)
+    metadata = {**req.key, **coded, "criteria": settings["criteria"], "dynamics": settings}
     return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
 
 

@@ -69,7 +69,8 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
     (k, e), (k_other, e_other) = _counts(base, seeds), _counts(other, seeds)
     # A start that fails at once has no exposure; one check stride would be its error.
     e, e_other = e.clip(min=1e-3), e_other.clip(min=1e-3)
-    ratio = (k_other.sum() / e_other.sum()) / (k.sum() / e.sum()) if k.sum() else None
+    total, total_other = float(k.sum()), float(k_other.sum())
+    ratio = (total_other / np.sum(e_other)) / (total / np.sum(e)) if total else None
     low, high = (
         _conditional(int(k[0]), float(e[0]), int(k_other[0]), float(e_other[0]))
         if len(seeds) == 1
@@ -77,8 +78,8 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
     )
     return Estimate(
         None if ratio is None else float(ratio),
-        low if k_other.sum() else 0.0,
-        high if k.sum() else None,
+        low if total_other else 0.0,
+        high if total else None,
     )
 
 
