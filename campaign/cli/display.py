@@ -17,9 +17,17 @@ from rich.table import Table
 
 from campaign.progress import Progress, StageProgress
 
-__all__ = ["LineDisplay", "LiveDisplay", "print_report", "progress_table"]
+__all__ = ["LineDisplay", "LiveDisplay", "console_for", "print_report", "progress_table"]
+
+_WIDTH_OF_LOGS = 120
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def console_for(*, stderr: bool = False) -> Console:
+    """Console of this terminal; where there is none, lines are wide enough for the tables."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH_OF_LOGS)
 
 
 def progress_table(progress: Progress) -> Table:
@@ -138,10 +146,16 @@ def _comparison_table(report: dict[str, Any]) -> Table:
             f"{row['temperature_K']:g}",
             f"{row['against']} / pretrained",
             str(row["seeds"]),
-            _with_interval(row["rate_ratio"], row["rate_ratio_interval"], "{:.3g}"),
+            _ratio(row),
             _number(row["logrank_p"], "{:.2g}"),
         )
     return table
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    if not any(row["failures"]):
+        return "– (nothing failed)"
+    return _with_interval(row["rate_ratio"], row["rate_ratio_interval"], "{:.3g}")
 
 
 def _times(value: float | None, factor: float) -> float | None:

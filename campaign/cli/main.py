@@ -18,7 +18,13 @@ import typer
 from rich.console import Console
 
 from campaign.campaign import Campaign
-from campaign.cli.display import LineDisplay, LiveDisplay, print_report, progress_table
+from campaign.cli.display import (
+    LineDisplay,
+    LiveDisplay,
+    console_for,
+    print_report,
+    progress_table,
+)
 from campaign.templates import templates
 from data_store.errors import CampaignError, InputError
 
@@ -119,7 +125,7 @@ def launch(
 ) -> None:
     """Run a campaign; the same command starts and resumes."""
     campaign = _open(folder, workspace, assignments)
-    console = Console(stderr=as_json)
+    console = console_for(stderr=as_json)
     with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
         outcome = campaign.launch(site, display)
     for label, message in outcome.ending.quarantined.items():
@@ -151,7 +157,7 @@ def status(
 ) -> None:
     """Show how far a campaign is."""
     campaign = _open(folder, workspace)
-    console = Console()
+    console = console_for()
     if as_json:
         while True:
             progress = campaign.status()
@@ -181,7 +187,7 @@ def report(
     if as_json:
         _say(found)
         return
-    console = Console()
+    console = console_for()
     print_report(console, found)
     console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)
 

@@ -80,21 +80,29 @@ def tasks_of(part: PlannedPart, workspace: Workspace, threads: int) -> list[Task
         Threads that each task may use.
     """
     request = _request(part, workspace, threads)
-    missing = _missing(part.items, workspace) if part.items else []
+    missing = _missing(part.items, workspace) if part.items else {}
     if part.items and missing:
-        size = part.items.per_task
-        groups = [missing[i : i + size] for i in range(0, len(missing), size)]
-        return [_item_task(part, part.items, request, group) for group in groups]
+        return [
+            _item_task(part, part.items, request, block, indices)
+            for block, indices in missing.items()
+        ]
     name = f"{part.stage}-{part.fingerprint[:16]}"
     return [Task(name, part, part.function, (request.to_json(),), 1, merges=True)]
 
 
-def _missing(items: Items, workspace: Workspace) -> list[int]:
+def _missing(items: Items, workspace: Workspace) -> dict[int, list[int]]:
+    """Items that are not there, by block; blocks never shift, so a task in flight keeps its name."""
     present = set(item_keys(workspace.work / items.fingerprint))
-    return [index for index in range(items.count) if f"{index:06d}" not in present]
+    missing: dict[int, list[int]] = {}
+    for index in range(items.count):
+        if f"{index:06d}" not in present:
+            missing.setdefault(index // items.per_task, []).append(index)
+    return missing
 
 
-def _item_task(part: PlannedPart, items: Items, request: Request, indices: list[int]) -> Task:
+def _item_task(
+    part: PlannedPart, items: Items, request: Request, block: int, indices: list[int]
+) -> Task:
     keyed = replace(request, key={**request.key, "indices": indices})
-    name = f"{part.stage}-{part.fingerprint[:16]}-{indices[0]:06d}"
+    name = f"{part.stage}-{part.fingerprint[:16]}-{block:06d}"
     return Task(name, part, items.function, (keyed.to_json(),), len(indices), merges=False)

@@ -101,9 +101,11 @@ def test_finished_items_survive_the_death_of_their_worker(workspace: Workspace) 
     again = [
         row["items"]
         for row in read_ledger(workspace.ledger)
-        if row["event"] == "submitted" and row["task"].endswith("4")
+        if row["event"] == "submitted" and row["task"].endswith("-000001")
     ]
-    assert again == [2], "the item done before the death is not handed out again"
+    assert again == [3, 2], "the item done before the death is not handed out again"
+    handed_out = sum(r["items"] for r in read_ledger(workspace.ledger) if r["event"] == "submitted")
+    assert handed_out == 7 + 2 + 1, "no item was in two tasks: seven, two again, the merging"
     assert outcomes(workspace)["lost"] == 1
     assert shown[-1].complete
 

@@ -54,9 +54,7 @@ def by_openmm(
     context.setPositions(positions * 0.1)
     state = context.getState(getEnergy=True, getForces=True, groups=groups)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-    forces = state.getForces(asNumpy=True).value_in_unit(
-        unit.kilojoule_per_mole / unit.nanometer
-    )
+    forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
     return energy * KJ_PER_MOL_eV, np.asarray(forces) * KJ_PER_MOL_eV * 0.1
 
 
@@ -129,6 +127,8 @@ def test_teacher_forces_are_the_gradient_and_the_minimum_is_zero(molecule: Molec
     assert np.abs(forces).max() < 1e-3
     x, step = distorted(molecule, 0.05, 4), 1e-4
     direction = stream(5, "direction").normal(size=x.shape)
-    up, down = teacher.energies_and_forces(np.stack([x + step * direction, x - step * direction]))[0]
+    up, down = teacher.energies_and_forces(np.stack([x + step * direction, x - step * direction]))[
+        0
+    ]
     slope = -(teacher.energies_and_forces(x[None])[1][0] * direction).sum()
     assert (up - down) / (2 * step) == pytest.approx(slope, rel=1e-5)

@@ -125,7 +125,9 @@ def test_refit_finds_the_scale_and_the_shift_that_were_put_in() -> None:
     potential.scale.fill_(1.0)
     potential.shift_eV.zero_()
     energies, forces = predict(potential, positions)
-    target = LabelledSet(positions.numbers, positions.positions, 3.0 * forces, 3.0 * energies - 70.0)
+    target = LabelledSet(
+        positions.numbers, positions.positions, 3.0 * forces, 3.0 * energies - 70.0
+    )
     found = refit(potential, target, None)
     assert found.scale_after == pytest.approx(3.0, rel=1e-9)
     assert sum(found.shift_eV[str(z)] for z in (8, 1, 1)) == pytest.approx(-70.0, abs=1e-8)

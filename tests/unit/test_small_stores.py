@@ -20,7 +20,11 @@ from data_store.streams import stream, stream_seed
 from data_store.work import item_keys, load_item, save_item, write_atomic
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -68,7 +72,9 @@ def test_items_wait_and_are_found(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=64))
-def test_a_damaged_item_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_a_damaged_item_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     folder = tmp_path_factory.mktemp("work")
     (folder / "k.npz").write_bytes(content)
     with pytest.raises(StoreError, match="made anew"):
