@@ -193,6 +193,7 @@ def _runs(req: Request, block: Any, state: Any) -> list[Run]:
 
 
 def _saved_columns(block: Any, state: Any) -> dict[str, Column]:
+    """Saved frames of all replicas, end to end; ``saved_replica`` is the row among the runs."""
     step_ps, rows = block.settings.timestep_fs * 1e-3, state.saved
     shape = (0, len(block.watched.masses_amu), 3)
     positions = np.stack([row[2] for row in rows]) if rows else np.zeros(shape, np.float32)
@@ -206,7 +207,7 @@ def _saved_columns(block: Any, state: Any) -> dict[str, Column]:
 
 
 def _last_frame_columns(state: Any, settings: DynamicsSettings) -> dict[str, Column]:
-    """Last frames of all failed replicas, end to end, with the replica of each frame."""
+    """Last frames of all failed replicas, end to end, with the row of their run."""
     kept = sorted(state.last_frames.items())
     if not kept:
         return {}

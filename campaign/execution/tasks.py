@@ -91,7 +91,7 @@ def tasks_of(part: PlannedPart, workspace: Workspace, threads: int) -> list[Task
 
 
 def _missing(items: Items, workspace: Workspace) -> dict[int, list[int]]:
-    """Items that are not there, by block; blocks never shift, so a task in flight keeps its name."""
+    """Items that are not there, by block; blocks never shift, so a task keeps its name."""
     present = set(item_keys(workspace.work / items.fingerprint))
     missing: dict[int, list[int]] = {}
     for index in range(items.count):

@@ -187,6 +187,11 @@ def block(tmp_settings: dict[str, object] | None = None, replicas: int = 24) -> 
     return Block(leaky, watched, settings, 450.0, 7, replicas, torch.device("cpu"))
 
 
+def stop_after(segments: int | None) -> Callable[[], bool]:
+    asked = iter(range(1, 10**6))
+    return lambda: next(asked) == segments
+
+
 def finish(
     what: Block, folder: Path | None = None, stop_every: int | None = None
 ) -> tuple[State, int]:
@@ -195,11 +200,8 @@ def finish(
     state, sittings = start_block(what, starts), 0
     while True:
         sittings += 1
-        asked = iter(range(10**6))
-        finished = simulate_block(
-            what, state, (lambda s: save_state(folder, s)) if folder else (lambda s: None), 1e9,
-            lambda: stop_every is not None and next(asked) == stop_every - 1,
-        )  # fmt: skip
+        save = (lambda s: save_state(folder, s)) if folder else (lambda s: None)
+        finished = simulate_block(what, state, save, 1e9, stop_after(stop_every))
         if finished:
             return state, sittings
         assert folder is not None

@@ -49,7 +49,10 @@ def batch_of(request: pytest.FixtureRequest) -> BatchOf:
 
 def geometry(seed: int = 0) -> np.ndarray:
     base = np.array(
-        [[0.0, 0, 0], [1.42, 0, 0], [1.7, 0.9, 0], [-0.4, 1.0, 0], [-0.4, -0.5, 0.9], [-0.4, -0.5, -0.9]]
+        [
+            [0.0, 0, 0], [1.42, 0, 0], [1.7, 0.9, 0],
+            [-0.4, 1.0, 0], [-0.4, -0.5, 0.9], [-0.4, -0.5, -0.9],
+        ]
     )  # fmt: skip
     return base + 0.1 * stream(seed, "geometry").normal(size=base.shape)
 
@@ -70,7 +73,9 @@ def test_energy_is_invariant_and_forces_turn(
 ) -> None:
     x, q = geometry(), rotation(1, proper=proper)
     energy, forces = evaluate(potential, batch_of(NUMBERS, x))
-    turned, turned_forces = evaluate(potential, batch_of(NUMBERS, x @ q.T + [3.0, -7.0, 1.0]))
+    turned, turned_forces = evaluate(
+        potential, batch_of(NUMBERS, x @ q.T + np.array([3.0, -7.0, 1.0]))
+    )
     assert turned == pytest.approx(energy, abs=1e-10)
     np.testing.assert_allclose(turned_forces, forces @ q.T, atol=1e-10)
     assert np.abs(forces).max() > 1e-3, "a law of zeros would hold for anything"
@@ -121,7 +126,7 @@ def test_padding_and_company_change_nothing(potential: Potential) -> None:
 
 
 def test_far_fragments_add_up(potential: Potential, batch_of: BatchOf) -> None:
-    x, far = geometry(), geometry(1) + [CUTOFF_A + 8.0, 0.0, 0.0]
+    x, far = geometry(), geometry(1) + np.array([CUTOFF_A + 8.0, 0.0, 0.0])
     together, forces = evaluate(
         potential, batch_of(np.concatenate([NUMBERS, NUMBERS]), np.vstack([x, far]))
     )

@@ -1,0 +1,166 @@
+"""Kill everything that can be killed, with ``kill -9``; the results are those of a quiet run.
+
+One campaign runs undisturbed. Another loses, one after the other, a rank of the training, a worker
+in the middle of an SCF, a worker in the middle of dynamics, and the driver itself; each time what
+is killed is seen in flight first. At the end every part has the same digest, and nothing that was
+finished was done twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.tiny import digests, events, finish, report, start
+
+Mark = dict[str, Any]
+
+
+def wait_for(driver: subprocess.Popen[str], what: str, look: Callable[[], Mark | None]) -> Mark:
+    """Poll until `look` finds something, while the driver lives."""
+    deadline = time.monotonic() + 180.0
+    while time.monotonic() < deadline:
+        found = look()
+        if found is not None:
+            return found
+        assert driver.poll() is None, f"the driver ended before {what}: {finish(driver, -1)}"
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain for {what}")
+
+
+def read(path: Path) -> Mark | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None  # not there yet, or gone again
+
+
+def alive(mark: Mark | None) -> Mark | None:
+    return mark if mark is not None and psutil.pid_exists(mark["pid"]) else None
+
+
+def running(workspace: Path, stage: str) -> Mark | None:
+    """Mark of some task of a stage that is in flight."""
+    for path in sorted((workspace / "running").glob(f"{stage}-*.json")):
+        mark = alive(read(path))
+        if mark is not None:
+            return {**mark, "path": path}
+    return None
+
+
+def simulation_with_checkpoint(workspace: Path) -> Mark | None:
+    for path in (workspace / "running").glob("simulate-*.json"):
+        fingerprint = path.stem.split("-")[1]
+        if list((workspace / "work").glob(f"{fingerprint}*/checkpoint.npz")):
+            mark = alive(read(path))
+            if mark is not None:
+                return {**mark, "path": path, "fingerprint": fingerprint}
+    return None
+
+
+def training_rank(workspace: Path) -> Mark | None:
+    for path in (workspace / "work").glob("*/rank-1.json"):
+        if list(path.parent.glob("checkpoint.npz")):
+            return alive(read(path))
+    return None
+
+
+def kill(mark: Mark) -> None:
+    os.kill(mark["pid"], signal.SIGKILL)
+
+
+def parts_made(workspace: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in (workspace / "parts").glob("*/*/manifest.json")}
+
+
+def labels_made(workspace: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in (workspace / "work").glob("*/0*.npz")}
+
+
+def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
+    """Kill a rank, an SCF, a simulation and the driver; what was finished at the driver's end."""
+    workspace, driver = folder / "workspace", start(folder)
+    rank = wait_for(driver, "a training rank", lambda: training_rank(workspace))
+    assert rank["size"] == 2
+    kill(rank)
+
+    labelling = wait_for(driver, "an SCF", lambda: running(workspace, "label"))
+    kill(labelling)
+    assert labelling["path"].exists(), "the task was in flight when its worker was killed"
+
+    simulating = wait_for(driver, "dynamics", lambda: simulation_with_checkpoint(workspace))
+    kill(simulating)
+    assert simulating["path"].exists()
+
+    def another() -> Mark | None:
+        mark = simulation_with_checkpoint(workspace)
+        return mark if mark is not None and mark["pid"] != simulating["pid"] else None
+
+    wait_for(driver, "more dynamics", another)
+    finished = parts_made(workspace), labels_made(workspace)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    assert driver.returncode == -signal.SIGKILL
+    return finished
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_campaigns_end_with_the_same_results(tmp_path: Path) -> None:
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    finish(start(quiet))
+
+    parts, labels = kill_each_in_turn(killed)
+    assert parts
+    assert len(labels) == 12
+    assert len(parts) < len(digests(quiet)), "the driver was killed before its end"
+    output = finish(start(killed))
+
+    assert digests(killed) == digests(quiet)
+    for key in ("results", "comparisons"):
+        assert report(killed)[key] == report(quiet)[key]
+    for path, moment in {**parts, **labels}.items():
+        assert path.stat().st_mtime_ns == moment, f"{path} was made again"
+    _check_ledger(killed)
+    assert "report.html" in output
+
+
+def _check_ledger(folder: Path) -> None:
+    rows = [row for row in events(folder) if row["event"] == "result"]
+    lost = Counter(row["stage"] for row in rows if row["outcome"] == "lost")
+    assert lost["pretrain"] >= 1
+    assert lost["label"] >= 1
+    assert lost["simulate"] >= 1
+    assert not [row for row in rows if row["outcome"].startswith("failed")]
+    done = Counter(row["path"] for row in rows if row["outcome"] == "done" and row["path"])
+    assert set(done.values()) == {1}, "no part was made twice"
+    worlds = [row["counts"]["world_size"] for row in rows if row["stage"] == "pretrain" and
+              row["outcome"] == "done"]  # fmt: skip
+    assert worlds == [2.0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_second_driver_is_refused_and_a_stop_can_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    first = start(folder)
+    wait_for(first, "a chunk", lambda: running(folder / "workspace", "label"))
+    refused = finish(start(folder), 2)
+    assert "another driver is at work" in refused
+    first.send_signal(signal.SIGTERM)
+    stopped = finish(first, 3)
+    assert "the same command goes on" in stopped
+    assert "Traceback" not in stopped + refused
+    workers = [p for p in psutil.process_iter(["environ"])
+               if (p.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == str(folder / "workspace")]  # fmt: skip
+    assert not workers, "a stopped driver leaves nobody behind"

@@ -1,0 +1,235 @@
+"""The task of dynamics through real parts: model, starts, labels in; runs and frames out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apps.contract import Request
+from apps.dynamics.settings import DynamicsSettings
+from apps.dynamics.task import reference_bond_lengths, simulate
+from apps.potential.registry import make_potential
+from apps.potential.weights import save_bytes
+from data_store.columns import Column
+from data_store.errors import InputError
+from data_store.molecules import Molecule
+from data_store.parts import open_part, verify_part, write_part
+from data_store.runs import Run, runs_from_part
+from data_store.structure_parts import structures_to_columns
+from data_store.structures import Structures
+from data_store.work import item_keys
+
+WATER = Molecule(
+    name="water",
+    numbers=(8, 1, 1),
+    bonds=((0, 1), (0, 2)),
+    bond_orders=(1, 1),
+    formal_charges=(0, 0, 0),
+    multiplicity=1,
+    reference_positions=np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
+)
+NUMBERS = np.array(WATER.numbers, dtype=np.uint8)
+REPLICAS, BROKEN = 6, 4
+
+
+def frames(count: int, seed: int) -> Structures:
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0.0, 0.02, (count, 3, 3))
+    return Structures.from_dense(NUMBERS, WATER.reference_positions + noise)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, str]:
+    """Inputs of the task by role. The fifth start is a torn molecule."""
+    root = tmp_path / "parts"
+    starts = frames(REPLICAS, 0).dense_positions().astype(np.float64)
+    starts[BROKEN, 2] *= 3.0
+    columns = structures_to_columns(Structures.from_dense(NUMBERS, starts))
+    split = {
+        name: Column(np.array(rows, dtype=np.int64))
+        for name, rows in (("train", [0, 2, 5]), ("validation", [1]), ("test", [3]))
+    }
+    model = save_bytes(make_potential("painn", "small", [1, 8], 4.0, 0))
+    made = {
+        "model": write_part(root, "finetune", "m", {}, {}, files={"model.safetensors": model}),
+        "starts": write_part(root, "starts", "s", columns, {}),
+        "split": write_part(root, "split", "p", split, {}),
+        "labels": write_part(root, "label", "l", structures_to_columns(frames(8, 1)), {}),
+        "molecule": write_part(root, "prepare", "w", {}, {"molecule": WATER.to_json()}),
+    }
+    return {role: str(part.path) for role, part in made.items()}
+
+
+def request(
+    tmp_path: Path, parts: dict[str, str], fingerprint: str = "f" * 64, **changes: Any
+) -> Request:
+    """Request as the planner makes it; `changes` go to the dynamics settings or the request."""
+    settings = DynamicsSettings(
+        **{
+            "length_ps": 0.1,
+            "check_stride_fs": 2.5,
+            "save_stride_ps": 0.025,
+            "compact_every_steps": 20,
+            "block_replicas": REPLICAS,
+            "stretch_A": 0.25,
+            **{k: v for k, v in changes.items() if k in DynamicsSettings.model_fields},
+        }
+    )
+    fields = {
+        "key": {"arm": "scratch", "labels": 25, "seed": 0, "temperature_K": 500.0, "block": 0},
+        **{k: v for k, v in changes.items() if k not in DynamicsSettings.model_fields},
+    }
+    return Request(
+        parts_root=str(tmp_path / "parts"),
+        work_root=str(tmp_path / "work"),
+        stage="simulate",
+        fingerprint=fingerprint,
+        settings={
+            "dynamics": settings.model_dump(mode="json", exclude={"temperatures_K", "replicas"}),
+            "replicas_in_block": REPLICAS,
+        },
+        seed=7,
+        inputs={role: [path] for role, path in parts.items()},
+        **fields,
+    )
+
+
+def finished(what: Request, limit: int = 1000) -> dict[str, Any]:
+    """Result after as many sittings as it takes."""
+    for _ in range(limit):
+        result = simulate(what.to_json())
+        if result["outcome"] == "done":
+            return result
+        assert result["outcome"] == "continue"
+    raise AssertionError("never done")
+
+
+def runs_of(result: dict[str, Any]) -> list[Run]:
+    return runs_from_part(open_part(Path(result["path"])))
+
+
+def test_a_block_becomes_a_part_of_runs_and_frames(tmp_path: Path, parts: dict[str, str]) -> None:
+    result = finished(request(tmp_path, parts))
+    part = open_part(Path(result["path"]))
+    runs = runs_from_part(part)
+    assert verify_part(part) == []
+    assert [run.replica for run in runs] == [run.start for run in runs] == list(range(REPLICAS))
+    broken = runs[BROKEN]
+    assert (broken.outcome, broken.time_ps, broken.cause) == ("failed", 0.0, "bond_stretch")
+    assert broken.atoms == (0, 2)
+    assert all(run.time_ps == 0.1 for run in runs if run.outcome == "survived")
+    assert result["counts"]["replicas"] == REPLICAS
+    assert result["counts"]["failures"] == sum(run.failed for run in runs)
+    assert result["counts"]["exposure_ps"] == pytest.approx(sum(run.time_ps for run in runs))
+    owners, times = part.read("saved_replica", ""), part.read("saved_time", "ps")
+    for run in runs:
+        expected = [t for t in (0, 0.025, 0.05, 0.075, 0.1) if t < run.time_ps or not run.failed]
+        np.testing.assert_allclose(times[owners == run.replica], expected)
+    assert part.shape("saved_positions") == (len(owners), 3, 3)
+    assert set(part.read("last_frames_replica", "")) == {r.replica for r in runs if r.failed}
+
+
+def test_saved_frames_begin_at_the_starts(tmp_path: Path, parts: dict[str, str]) -> None:
+    part = open_part(Path(finished(request(tmp_path, parts))["path"]))
+    first = part.read("saved_time", "ps") == 0.0
+    owners = part.read("saved_replica", "")[first]
+    starts = open_part(Path(parts["starts"])).read("positions", "Å").reshape(REPLICAS, 3, 3)
+    np.testing.assert_allclose(part.read("saved_positions", "Å")[first], starts[owners], atol=1e-6)
+
+
+def test_deadlines_leave_no_trace(tmp_path: Path, parts: dict[str, str]) -> None:
+    """A deadline that has always passed: one segment a sitting."""
+    whole = finished(request(tmp_path, parts, "a" * 64))
+    hurried = request(tmp_path, parts, "b" * 64, deadline_unix=time.time() - 1.0)
+    assert simulate(hurried.to_json())["outcome"] == "continue"
+    assert item_keys(hurried.work_dir), "what was done waits in a file"
+    pieces = finished(hurried)
+    assert pieces["digest"] == whole["digest"]
+    assert pieces["path"] != whole["path"]
+
+
+def test_resources_are_not_in_the_digest(tmp_path: Path, parts: dict[str, str]) -> None:
+    one = finished(request(tmp_path, parts, "a" * 64, checkpoint_every_s=1e-3))
+    other = finished(request(tmp_path, parts, "b" * 64))
+    assert one["digest"] == other["digest"]
+
+
+def test_a_kill_leaves_no_trace(tmp_path: Path, parts: dict[str, str]) -> None:
+    """SIGKILL in mid-flight, as a lost node gives; the next attempt ends with equal content."""
+    whole = finished(request(tmp_path, parts, "a" * 64, length_ps=2.0, compact_every_steps=10))
+    victim = request(
+        tmp_path, parts, "b" * 64, length_ps=2.0, compact_every_steps=10, checkpoint_every_s=1e-3
+    )
+    code = (
+        "import json, sys; from apps.dynamics.task import simulate; simulate(json.load(sys.stdin))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(victim.to_json()).encode())
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while not item_keys(victim.work_dir) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -9, "killed before its end"
+    assert item_keys(victim.work_dir)
+    assert victim.finished_part() is None
+    assert finished(victim)["digest"] == whole["digest"]
+
+
+def test_a_finished_part_is_returned_at_once(tmp_path: Path, parts: dict[str, str]) -> None:
+    what = request(tmp_path, parts)
+    first = finished(what)
+    Path(parts["model"], "model.safetensors").unlink()
+    again = simulate(what.to_json())
+    assert (again["digest"], again["outcome"]) == (first["digest"], "done")
+
+
+def test_arms_are_paired_and_temperatures_are_not(tmp_path: Path, parts: dict[str, str]) -> None:
+    """One model under the names of two arms moves alike; at another temperature it does not."""
+
+    def trajectory(fingerprint: str, **key: Any) -> np.ndarray:
+        settings = {"arm": "scratch", "labels": 25, "seed": 0, "temperature_K": 500.0, "block": 0}
+        what = request(tmp_path, parts, fingerprint, key={**settings, **key}, stretch_A=50.0)
+        part = open_part(Path(finished(what)["path"]))
+        return part.read("saved_positions", "Å")
+
+    one = trajectory("a" * 64)
+    np.testing.assert_array_equal(one, trajectory("b" * 64, arm="pretrained", labels=100, seed=3))
+    assert not np.array_equal(one, trajectory("c" * 64, temperature_K=1000.0))
+
+
+def test_replicas_of_a_block_take_their_own_starts(tmp_path: Path, parts: dict[str, str]) -> None:
+    key = {"arm": "scratch", "labels": 25, "seed": 0, "temperature_K": 500.0, "block": 2}
+    what = request(tmp_path, parts, key=key, block_replicas=2)
+    short = Request(**{**vars(what), "settings": {**what.settings, "replicas_in_block": 2}})
+    runs = runs_of(finished(short))
+    assert [run.start for run in runs] == [run.replica for run in runs] == [4, 5]
+    assert runs[0].failed, "the fifth start is the torn one"
+    part = open_part(Path(finished(short)["path"]))
+    assert set(part.read("saved_replica", "")) == {1}, "frames name rows of this part's runs"
+
+
+def test_too_few_starts_are_refused(tmp_path: Path, parts: dict[str, str]) -> None:
+    key = {"arm": "scratch", "labels": 25, "seed": 0, "temperature_K": 500.0, "block": 1}
+    with pytest.raises(InputError, match="starts"):
+        simulate(request(tmp_path, parts, key=key).to_json())
+
+
+def test_reference_bonds_are_means_over_the_training_labels() -> None:
+    bonds = np.array(WATER.bonds, dtype=np.int64)
+    positions = np.stack([WATER.reference_positions, 1.2 * WATER.reference_positions])
+    lengths = np.linalg.norm(WATER.reference_positions[1:], axis=-1)
+    np.testing.assert_allclose(reference_bond_lengths(positions, bonds), 1.1 * lengths)
