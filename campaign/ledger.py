@@ -36,7 +36,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._handle = path.open("ab")
+            # Unbuffered: what a full disk refuses must not wait to be written again on closing.
+            self._handle = path.open("ab", buffering=0)
             if self._handle.tell() and not _ends_with_newline(path):
                 self._handle.write(b"\n")
         except OSError as error:
@@ -53,7 +54,6 @@ class Ledger:
         row = {"event": event, "unix": round(time.time(), 3), **fields}
         try:
             self._handle.write(json.dumps(row, default=str).encode() + b"\n")
-            self._handle.flush()
             os.fsync(self._handle.fileno())
         except OSError as error:
             raise _refused(self.path, error) from error

@@ -161,6 +161,10 @@ def test_a_second_driver_is_refused_and_a_stop_can_be_resumed(tmp_path: Path) ->
     stopped = finish(first, 3)
     assert "the same command goes on" in stopped
     assert "Traceback" not in stopped + refused
-    workers = [p for p in psutil.process_iter(["environ"])
-               if (p.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == str(folder / "workspace")]  # fmt: skip
-    assert not workers, "a stopped driver leaves nobody behind"
+    workspace = str(folder / "workspace")
+    left = [
+        process.pid
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == workspace
+    ]
+    assert not left, "a stopped driver leaves nobody behind"

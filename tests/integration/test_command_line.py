@@ -1,0 +1,240 @@
+"""The command line: exit codes, messages that say what to do, no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from campaign.campaign import Campaign
+from campaign.cli.main import main
+from data_store.extxyz import write_extxyz
+from data_store.structures import Structures
+from tests.e2e.tiny import TINY
+
+Run = Any
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; exit code and what it wrote."""
+
+    def invoke(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["campaign", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        assert "Traceback" not in out + err
+        return (0 if code is None else int(code)), out, err
+
+    return invoke
+
+
+def tiny(folder: Path, text: str = TINY) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "campaign.toml").write_text(text)
+    return str(folder)
+
+
+IMPORTED = """
+[campaign]
+name = "imported"
+[system]
+smiles = "O"
+[labels]
+source = "file"
+file = "labels.extxyz"
+[pretraining]
+ranks = 1
+[finetuning]
+pools = [8]
+[dynamics]
+replicas = 2
+"""
+WATER = np.array([[0.0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
+
+
+def labels(path: Path, count: int = 12, numbers: tuple[int, ...] = (8, 1, 1)) -> None:
+    x = WATER + 0.01 * np.random.default_rng(0).normal(size=(count, 3, 3))
+    forces = np.zeros_like(x)
+    write_extxyz(
+        path, Structures.from_dense(np.array(numbers), x, energies=np.zeros(count), forces=forces)
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('name = "tiny"', 'name = "tiny', "not valid TOML"),
+        ("structures = 128", "structurs = 128", "did you mean 'structures'"),
+        ("structures = 128", "structures = -1", "sampling.structures = -1"),
+        ("structures = 128", 'structures = "many"', "sampling.structures = 'many'"),
+        ('smiles = "O"', 'smiles = "C(("', "cannot read this"),
+        ('smiles = "O"', 'smiles = "[H][H]"', "cannot type H2"),
+        ('smiles = "O"', "", "either smiles or xyz"),
+        ('smiles = "O"', 'xyz = "gone.xyz"', "no such file"),
+        ('functional = "PBE"', 'functional = "PEB"', "PySCF knows no such functional"),
+        ('basis = "STO-3G"', 'basis = "STO-33G"', "labels.basis"),
+        ("pools = [8]", "pools = [8, 200]", "must fit into"),
+        ("candidates = 24", "candidates = 13", "distinct"),
+        ("length_ps = 0.5", 'length_ps = 0.5\ncriteria = ["explodes"]', "dynamics.criteria"),
+        ("timestep_fs = 0.5", "timestep_fs = 0.3", "whole number of time steps"),
+        ("[campaign]", "[campain]\n[campaign]", "did you mean 'campaign'"),
+        ("seed = 5", 'seed = 5\nforce = "mmff"', "unknown key"),
+    ],
+)
+def test_bad_campaign_files_are_refused(
+    run: Run, tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    assert old in TINY
+    folder = tiny(tmp_path / "c", TINY.replace(old, new))
+    code, _, err = run("validate", folder)
+    assert code == 2
+    assert expected in err
+    assert run("launch", folder)[0] == 2
+    assert not (tmp_path / "c" / "workspace" / "parts" / "sample").exists()
+
+
+def test_all_errors_come_at_once(run: Run, tmp_path: Path) -> None:
+    text = TINY.replace("steps = 400", "stepps = 400").replace("count = 12", "count = 0")
+    code, _, err = run("validate", tiny(tmp_path, text))
+    assert code == 2
+    assert "2 problems" in err
+    assert "did you mean 'steps'" in err
+    assert "labels.count = 0" in err
+
+
+def test_a_good_file_is_valid(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("validate", tiny(tmp_path), "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["items"]["label"] == 12
+    assert found["items"]["simulate"] == 4
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda p: None, "12 label"),
+        (lambda p: p.unlink(), "no such file"),
+        (lambda p: p.write_text("hello"), "not valid extended xyz"),
+        (lambda p: p.write_text(p.read_text().replace(":forces:R:3", ":velo:R:3")), "no forces"),
+        (
+            lambda p: p.write_text(p.read_text().replace("energy=0.0", "nothing=0.0", 1)),
+            "no energy",
+        ),
+        (lambda p: p.write_text(p.read_text().replace(" 0.0\n", " nan\n", 1)), "is not finite"),
+        (lambda p: labels(p, numbers=(1, 8, 8)), "labels are of"),
+    ],
+    ids=["good", "absent", "no xyz", "no forces", "no energy", "nan", "another molecule"],
+)
+def test_bad_labels_are_refused(run: Run, tmp_path: Path, damage: Any, expected: str) -> None:
+    folder = tiny(tmp_path / "c", IMPORTED)
+    path = tmp_path / "c" / "labels.extxyz"
+    labels(path)
+    damage(path)
+    code, _, err = run("validate", folder)
+    if expected == "12 label":
+        assert code == 0, err
+        return
+    assert code == 2
+    assert expected in err
+
+
+def test_import_brings_labels_to_their_place(run: Run, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "c", IMPORTED)
+    labels(tmp_path / "mine.extxyz")
+    assert run("validate", folder)[0] == 2
+    code, out, _ = run("import", folder, str(tmp_path / "mine.extxyz"))
+    assert code == 0
+    assert "12 structures of H2O" in out
+    assert run("validate", folder)[0] == 0
+    assert run("import", folder, str(tmp_path / "mine.extxyz"))[0] == 0, "the same file again"
+    labels(tmp_path / "other.extxyz", count=13)
+    code, _, err = run("import", folder, str(tmp_path / "other.extxyz"))
+    assert code == 2
+    assert "holds other labels" in err
+    code, _, err = run("import", folder, str(tmp_path / "mine.extxyz"), "--as", "test")
+    assert code == 2
+    assert "test_file" in err
+
+
+def test_another_campaigns_workspace_is_refused(run: Run, tmp_path: Path) -> None:
+    owner = Campaign.read(tiny(tmp_path / "a"))
+    from campaign.freezing import freeze
+
+    owner.workspace.prepare()
+    freeze(owner.workspace, owner.spec)
+    other = tiny(tmp_path / "b", TINY.replace('name = "tiny"', 'name = "other"'))
+    code, _, err = run("launch", other, "--workspace", str(owner.workspace.root))
+    assert code == 2
+    assert "belongs to campaign 'tiny', not to 'other'" in err
+
+
+def test_a_workspace_that_cannot_be_written_can_be_resumed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = run("launch", tiny(tmp_path / "c"), "--workspace", str(tmp_path / "file"))
+    assert code == 3
+    assert "--workspace" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_a_workspace_error(tmp_path: Path) -> None:
+    from campaign.ledger import Ledger
+    from data_store.errors import WorkspaceError
+
+    path = tmp_path / "ledger.jsonl"
+    path.symlink_to("/dev/full")
+    with Ledger(path) as ledger, pytest.raises(WorkspaceError, match="No space left"):
+        ledger.write("anything")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("init", "quickstrat"), "did you mean 'quickstart'"),
+        (("launch", "nowhere"), "campaign init"),
+        (("status", "nowhere"), "campaign init"),
+        (("launch", "{tiny}", "--site", "frontera"), "valid: local"),
+        (("launch", "{tiny}", "--set", "dynamics.replicas"), "KEY=VALUE"),
+        (("launch", "{tiny}", "--set", "dynamics.replica=3"), "did you mean 'replicas'"),
+        (("status", "{tiny}"), "no campaign was launched"),
+        (("report", "{tiny}"), "no campaign was launched"),
+        (("export", "{tiny}", "lables", "--to", "x.extxyz"), "did you mean 'labels'"),
+    ],
+)
+def test_mistakes_are_answered(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    folder = tiny(tmp_path / "c")
+    code, _, err = run(*(a.replace("{tiny}", folder) for a in arguments))
+    assert code == 2
+    assert expected in err
+
+
+def test_errors_are_json_when_asked(run: Run) -> None:
+    code, _, err = run("validate", "nowhere", "--json")
+    assert json.loads(err)["exit_code"] == code == 2
+
+
+def test_init_writes_a_template_and_never_over_another(run: Run, tmp_path: Path) -> None:
+    folder = str(tmp_path / "q")
+    assert run("init", "quickstart", "--dir", folder)[0] == 0
+    assert run("init", "quickstart", "--dir", folder)[0] == 0
+    assert run("init", "aspirin", "--dir", folder)[0] == 2
+    assert 'name = "quickstart"' in (tmp_path / "q" / "campaign.toml").read_text()
+    assert run("validate", folder)[0] == 0
+
+
+def test_set_lays_values_over_the_file(run: Run, tmp_path: Path) -> None:
+    folder = tiny(tmp_path)
+    assert run("validate", folder, "--set", "labels.count=13")[0] == 0
+    code, _, err = run("validate", folder, "--set", "labels.count=3")
+    assert code == 2
+    assert "finetuning.pools" in err

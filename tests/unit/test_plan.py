@@ -1,0 +1,129 @@
+"""Identity is science: what changes the numbers changes fingerprints, what does not leaves them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaign.plan.build import Plan, build_plan
+from campaign.spec.model import parse_spec
+from campaign.templates import templates
+from tests.e2e.tiny import TINY
+
+
+def plan(**changes: Any) -> Plan:
+    tables = tomllib.loads(TINY)
+    for key, value in changes.items():
+        table, name = key.split("__")
+        tables[table][name] = value
+    return build_plan(parse_spec(tables, "test", Path()))
+
+
+def prints(which: Plan, stage: str) -> set[str]:
+    return {part.fingerprint for part in which.of(stage)}
+
+
+STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "starts", "finetune",
+          "simulate")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"campaign__name": "other"}, ()),
+        ({"campaign__quorum": 0.5}, ()),
+        ({"system__name": "wasser"}, ()),
+        ({"pretraining__ranks": 1}, ()),
+        ({"pretraining__checkpoint_every_s": 9.0}, ()),
+        ({"dynamics__checkpoint_every_s": 9.0}, ()),
+        ({"campaign__seed": 6}, STAGES),
+        ({"system__smiles": "OO"}, STAGES),
+        ({"sampling__max_energy_eV_per_atom": 2.0}, STAGES[1:]),
+        ({"pretraining__steps": 401}, ("pretrain", "finetune", "simulate")),
+        ({"finetuning__steps": 101}, ("finetune", "simulate")),
+        ({"dynamics__length_ps": 1.0}, ("simulate",)),
+        ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate")),
+    ],
+)
+def test_a_change_recomputes_what_depends_on_it(
+    change: dict[str, Any], stages: tuple[str, ...]
+) -> None:
+    before, after = plan(), plan(**change)
+    changed = {stage for stage in STAGES if prints(before, stage) != prints(after, stage)}
+    assert changed == set(stages)
+
+
+def test_growing_keeps_what_is_there() -> None:
+    small = plan()
+    for change, stage in (
+        ({"sampling__structures": 192}, "sample"),
+        ({"finetuning__seeds": [0, 1]}, "finetune"),
+        ({"dynamics__temperatures_K": [500, 2000, 700]}, "simulate"),
+    ):
+        assert prints(small, stage) < prints(plan(**change), stage)
+
+
+def test_more_labels_keep_their_items() -> None:
+    (before,), (after,) = (
+        plan().of("label"),
+        plan(labels__count=20, labels__candidates=40).of("label"),
+    )
+    assert before.items is not None
+    assert after.items is not None
+    # Another number of candidates is another order; the same one is the same items.
+    assert before.items.fingerprint != after.items.fingerprint
+    (more,) = plan(labels__count=13).of("label")
+    assert more.items is not None
+    assert more.items.fingerprint == before.items.fingerprint
+    assert more.fingerprint != before.fingerprint
+
+
+def test_the_control_is_matched() -> None:
+    found = plan()
+    one, other = (found.the("finetune", arm=arm) for arm in ("pretrained", "scratch"))
+    assert one.settings == other.settings
+    assert {k: v for k, v in one.inputs.items() if k != "checkpoint"} == other.inputs
+    runs = [found.the("simulate", arm=arm, temperature_K=500) for arm in ("pretrained", "scratch")]
+    assert runs[0].settings == runs[1].settings
+    for role in ("starts", "split", "labels", "molecule"):
+        assert runs[0].inputs[role] == runs[1].inputs[role]
+
+
+def test_scratch_long_gets_the_steps_of_pretraining() -> None:
+    found = plan(finetuning__arms=["pretrained", "scratch", "scratch_long"])
+    assert found.the("finetune", arm="scratch_long").settings["pretraining_steps"] == 400
+    assert found.the("finetune", arm="scratch").settings["pretraining_steps"] == 0
+
+
+def test_without_the_teacher_nothing_is_sampled() -> None:
+    found = plan(finetuning__arms=["scratch"])
+    assert not found.of("sample")
+    assert not found.of("pretrain")
+
+
+def test_dependence_has_no_cycle_and_nothing_lacks() -> None:
+    seen: set[str] = set()
+    for part in plan().parts:
+        assert part.needs <= seen
+        seen.add(part.fingerprint)
+
+
+def test_templates_are_valid_and_say_what_the_design_says() -> None:
+    for name, text in templates().items():
+        tables = tomllib.loads(text)
+        if name == "aspirin":
+            tables["labels"] = {"source": "pyscf", "count": 120, "test_count": 10}
+        parse_spec(tables, name, Path())
+
+
+@pytest.mark.parametrize("module", ["campaign", "campaign.campaign", "campaign.cli.main"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    heavy = ["torch", "parsl", "openmm", "rdkit", "pyscf", "matplotlib", "ase"]
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
