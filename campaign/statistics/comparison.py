@@ -69,8 +69,8 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
     (k, e), (k_other, e_other) = _counts(base, seeds), _counts(other, seeds)
     # A start that fails at once has no exposure; one check stride would be its error.
     e, e_other = e.clip(min=1e-3), e_other.clip(min=1e-3)
-    total, total_other = float(k.sum()), float(k_other.sum())
-    ratio = (total_other / np.sum(e_other)) / (total / np.sum(e)) if total else None
+    total, total_other = float(sum(k)), float(sum(k_other))
+    ratio = (total_other / float(sum(e_other))) / (total / float(sum(e))) if total else None
     low, high = (
         _conditional(int(k[0]), float(e[0]), int(k_other[0]), float(e_other[0]))
         if len(seeds) == 1
@@ -105,7 +105,8 @@ def _hierarchical(k: Array, e: Array, k_other: Array, e_other: Array) -> tuple[f
     precision = (1.0 / spread).sum(axis=1)
     mean = (difference / spread).sum(axis=1) / precision
     width = 1.0 / np.sqrt(precision)
-    log_weight = norm.logpdf(difference, mean[:, None], np.sqrt(spread)).sum(axis=1)
+    density = np.asarray(norm.logpdf(difference, mean[:, None], np.sqrt(spread)))
+    log_weight = density.sum(axis=1)
     log_weight += np.log(width) - 0.5 * _SCATTERS**2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()

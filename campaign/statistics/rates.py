@@ -7,6 +7,7 @@ of `campaign.statistics.comparison`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Estimate:
 
 def exposure_ps(runs: Sequence[Run]) -> float:
     """Time watched, over all replicas, in ps."""
-    return float(sum(run.time_ps for run in runs))
+    return math.fsum(run.time_ps for run in runs)  # whatever the order
 
 
 def failure_rate(failures: int, exposure: float) -> Estimate:

@@ -6,6 +6,7 @@ curves stand beside rates.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,9 @@ def kaplan_meier(runs: Sequence[Run]) -> SurvivalCurve:
         flat = np.ones(2)
         return SurvivalCurve(np.array([0.0, end]), flat, flat, flat)
     found: Any = ecdf(_censored(runs)).sf
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        # Where all have failed the band is 0/0; said in the docstring, drawn without width.
+        warnings.simplefilter("ignore", RuntimeWarning)
         band = found.confidence_interval(0.95, method="log-log")
     times = np.concatenate([[0.0], found.quantiles])
     survival = np.concatenate([[1.0], found.probabilities])
@@ -109,6 +112,7 @@ def logrank_p(one: Sequence[Run], other: Sequence[Run]) -> float | None:
     """
     if not any(run.failed for run in [*one, *other]):
         return None
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no variance: no p, below
         p = float(logrank(_censored(one), _censored(other)).pvalue)
     return p if np.isfinite(p) else None

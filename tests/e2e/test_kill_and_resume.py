@@ -26,14 +26,14 @@ from tests.e2e.tiny import digests, events, finish, report, start
 Mark = dict[str, Any]
 
 
-def wait_for(driver: subprocess.Popen[str], what: str, look: Callable[[], Mark | None]) -> Mark:
+def wait_for(driver: subprocess.Popen[bytes], what: str, look: Callable[[], Mark | None]) -> Mark:
     """Poll until `look` finds something, while the driver lives."""
     deadline = time.monotonic() + 180.0
     while time.monotonic() < deadline:
         found = look()
         if found is not None:
             return found
-        assert driver.poll() is None, f"the driver ended before {what}: {finish(driver, -1)}"
+        assert driver.poll() is None, f"the driver ended before {what}"
         time.sleep(0.01)
     raise AssertionError(f"waited in vain for {what}")
 
@@ -109,8 +109,7 @@ def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
     wait_for(driver, "more dynamics", another)
     finished = parts_made(workspace), labels_made(workspace)
     driver.send_signal(signal.SIGKILL)
-    driver.communicate()
-    assert driver.returncode == -signal.SIGKILL
+    assert driver.wait() == -signal.SIGKILL
     return finished
 
 
@@ -118,13 +117,13 @@ def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
 @pytest.mark.timeout(900)
 def test_killed_campaigns_end_with_the_same_results(tmp_path: Path) -> None:
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
-    finish(start(quiet))
+    finish(start(quiet), quiet)
 
     parts, labels = kill_each_in_turn(killed)
     assert parts
     assert len(labels) == 12
     assert len(parts) < len(digests(quiet)), "the driver was killed before its end"
-    output = finish(start(killed))
+    output = finish(start(killed), killed)
 
     assert digests(killed) == digests(quiet)
     for key in ("results", "comparisons"):
@@ -155,10 +154,11 @@ def test_a_second_driver_is_refused_and_a_stop_can_be_resumed(tmp_path: Path) ->
     folder = tmp_path / "tiny"
     first = start(folder)
     wait_for(first, "a chunk", lambda: running(folder / "workspace", "label"))
-    refused = finish(start(folder), 2)
+    second = tmp_path / "second"
+    refused = finish(start(second, "--workspace", str(folder / "workspace")), second, 2)
     assert "another driver is at work" in refused
     first.send_signal(signal.SIGTERM)
-    stopped = finish(first, 3)
+    stopped = finish(first, folder, 3)
     assert "the same command goes on" in stopped
     assert "Traceback" not in stopped + refused
     workspace = str(folder / "workspace")

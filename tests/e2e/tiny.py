@@ -33,7 +33,7 @@ candidates = 24
 temperatures_K = [500]
 
 [pretraining]
-steps = 400
+steps = 250
 batch_size = 8
 held_out = 16
 validate_every = 100
@@ -62,20 +62,25 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start ``campaign launch`` on the tiny campaign as a process of its own."""
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``campaign launch`` on the tiny campaign as a process of its own.
+
+    Its output goes to a file: a pipe would stay open with the workers of a killed driver.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "campaign.toml").write_text(TINY)
     command = [sys.executable, "-c", "from campaign.cli.main import main; main()"]
-    return subprocess.Popen(
-        [*command, "launch", str(folder), *arguments], env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    with (folder / "output.txt").open("wb") as output:
+        return subprocess.Popen(
+            [*command, "launch", str(folder), *arguments], env=environment(), stdout=output,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+def finish(process: subprocess.Popen[bytes], folder: Path, code: int = 0) -> str:
     """Wait for the process; its output."""
-    output, _ = process.communicate(timeout=600)
+    process.wait(timeout=600)
+    output = (folder / "output.txt").read_text()
     assert process.returncode == code, output
     return output
 

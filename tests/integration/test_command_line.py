@@ -100,7 +100,7 @@ def test_bad_campaign_files_are_refused(
 
 
 def test_all_errors_come_at_once(run: Run, tmp_path: Path) -> None:
-    text = TINY.replace("steps = 400", "stepps = 400").replace("count = 12", "count = 0")
+    text = TINY.replace("steps = 250", "stepps = 250").replace("count = 12", "count = 0")
     code, _, err = run("validate", tiny(tmp_path, text))
     assert code == 2
     assert "2 problems" in err

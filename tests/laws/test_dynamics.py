@@ -170,7 +170,7 @@ def leaky(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def block(tmp_settings: dict[str, object] | None = None, replicas: int = 24) -> Block:
     settings = DynamicsSettings(
-        **{  # type: ignore[arg-type]
+        **{
             "length_ps": 0.4, "timestep_fs": 0.5, "criteria": ("bond_stretch", "not_finite"),
             "keep_frames": 5, "compact_every_steps": 50, "save_stride_ps": 0.05,
             "friction_per_ps": 20.0, **(tmp_settings or {}),

@@ -77,7 +77,7 @@ def test_just_inside_passes(to: list[float]) -> None:
 def test_one_order_names_the_cause_however_criteria_are_declared() -> None:
     both = point(positions=moved(2, [0, 1.6, 0]), forces=torch.full_like(X, 1000.0))
     for declared in (tuple(CRITERIA), tuple(reversed(CRITERIA))):
-        assert verdict(both, DynamicsSettings(criteria=declared))[0] == "bond_stretch"  # type: ignore[arg-type]
+        assert verdict(both, DynamicsSettings(criteria=declared))[0] == "bond_stretch"
 
 
 def test_replicas_are_judged_apart() -> None:

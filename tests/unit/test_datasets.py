@@ -66,11 +66,8 @@ def test_an_epoch_gives_each_structure_once(
 @given(st.integers(1, 6), st.integers(0, 5))
 def test_going_on_at_a_batch_gives_the_rest(dataset: Dataset, batch: int, first: int) -> None:
     kwargs = {"block_size": 4, "blocks_mixed": 2}
-    whole = [b.parents.tolist() for b in dataset.batches(batch, 1, 0, **kwargs)]  # type: ignore[arg-type]
-    rest = [
-        b.parents.tolist()
-        for b in dataset.batches(batch, 1, 0, first_batch=first, **kwargs)  # type: ignore[arg-type]
-    ]
+    whole = [b.parents.tolist() for b in dataset.batches(batch, 1, 0, **kwargs)]
+    rest = [b.parents.tolist() for b in dataset.batches(batch, 1, 0, first_batch=first, **kwargs)]
     assert rest == whole[first:]
 
 

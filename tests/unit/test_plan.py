@@ -44,7 +44,7 @@ STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "star
         ({"campaign__seed": 6}, STAGES),
         ({"system__smiles": "OO"}, STAGES),
         ({"sampling__max_energy_eV_per_atom": 2.0}, STAGES[1:]),
-        ({"pretraining__steps": 401}, ("pretrain", "finetune", "simulate")),
+        ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate")),
         ({"finetuning__steps": 101}, ("finetune", "simulate")),
         ({"dynamics__length_ps": 1.0}, ("simulate",)),
         ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate")),
@@ -96,7 +96,7 @@ def test_the_control_is_matched() -> None:
 
 def test_scratch_long_gets_the_steps_of_pretraining() -> None:
     found = plan(finetuning__arms=["pretrained", "scratch", "scratch_long"])
-    assert found.the("finetune", arm="scratch_long").settings["pretraining_steps"] == 400
+    assert found.the("finetune", arm="scratch_long").settings["pretraining_steps"] == 250
     assert found.the("finetune", arm="scratch").settings["pretraining_steps"] == 0
 
 

@@ -137,7 +137,7 @@ def test_scans_change_one_bond_and_nothing_else(teacher: MMFF94, methanol: Molec
     bonds = np.array(methanol.bonds)
 
     def lengths(x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x[:, bonds[:, 1]] - x[:, bonds[:, 0]], axis=-1)
+        return np.asarray(np.linalg.norm(x[:, bonds[:, 1]] - x[:, bonds[:, 0]], axis=-1))
 
     ratio = lengths(moved) / lengths(frames)
     changed = np.abs(ratio - 1.0) > 1e-6
