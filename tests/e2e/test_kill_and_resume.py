@@ -102,11 +102,12 @@ def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
     kill(simulating)
     assert simulating["path"].exists()
 
-    def another() -> Mark | None:
-        mark = simulation_with_checkpoint(workspace)
-        return mark if mark is not None and mark["pid"] != simulating["pid"] else None
+    def noticed() -> Mark | None:
+        rows = (r for r in events(folder) if r.get("outcome") == "lost")
+        return next((row for row in rows if row["stage"] == "simulate"), None)
 
-    wait_for(driver, "more dynamics", another)
+    wait_for(driver, "the loss", noticed)
+    wait_for(driver, "more dynamics", lambda: running(workspace, "simulate"))
     finished = parts_made(workspace), labels_made(workspace)
     driver.send_signal(signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL

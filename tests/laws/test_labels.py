@@ -1,0 +1,133 @@
+"""PySCF labels: forces are gradients, failures are outcomes, and each label is kept once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apps.contract import Request
+from apps.labeling.labeler import make_labeler
+from apps.labeling.settings import LabelSettings, MethodSettings
+from apps.labeling.task import label, merge_labels
+from data_store.errors import InputError, MethodError
+from data_store.parts import open_part, write_part
+from data_store.splits import random_order
+from data_store.streams import stream
+from data_store.structure_parts import read_structures, structures_to_columns
+from data_store.structures import Structures
+
+WATER = np.array([[0.0, 0, 0.12], [0, 0.76, -0.48], [0.05, -0.76, -0.5]])
+NUMBERS = np.array([8, 1, 1])
+QUICK = MethodSettings(functional="PBE", basis="STO-3G", grid_level=2)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"density_fit": False}, {"dispersion": "d3bj"}, {"functional": "PBE0"}]
+)
+def test_forces_are_the_gradient(changes: dict[str, Any]) -> None:
+    labeler = make_labeler(QUICK.model_copy(update={"grid_level": 5, **changes}))
+    found = labeler.label(NUMBERS, WATER, 0, 1)
+    assert (found.outcome, found.step) == ("converged", "plain")
+    direction = stream(0, "direction").normal(size=WATER.shape)
+    step = 2e-3
+    up, down = (
+        labeler.label(NUMBERS, WATER + sign * step * direction, 0, 1).energy_eV for sign in (1, -1)
+    )
+    slope = -(found.forces * direction).sum()
+    assert (up - down) / (2 * step) == pytest.approx(slope, abs=5e-3)
+
+
+def test_energy_does_not_turn() -> None:
+    labeler = make_labeler(QUICK.model_copy(update={"grid_level": 5}))
+    q, _ = np.linalg.qr(stream(1, "rotation").normal(size=(3, 3)))
+    one, two = (labeler.label(NUMBERS, x, 0, 1) for x in (WATER, WATER @ q.T + 2.0))
+    assert one.energy_eV == pytest.approx(two.energy_eV, abs=2e-4)
+    np.testing.assert_allclose(two.forces, one.forces @ q.T, atol=5e-3)
+
+
+def test_an_open_shell_has_its_spin() -> None:
+    hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
+    found = make_labeler(QUICK).label(np.array([8, 1]), hydroxyl, 0, 2)
+    assert found.outcome == "converged"
+    assert found.spin_squared == pytest.approx(0.75, abs=0.02)
+
+
+def test_spin_contamination_is_an_outcome() -> None:
+    strict = QUICK.model_copy(update={"spin_contamination_max": 1e-6})
+    hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
+    assert make_labeler(strict).label(np.array([8, 1]), hydroxyl, 0, 2).outcome == (
+        "spin_contaminated"
+    )
+
+
+def test_the_fallbacks_converge_what_plain_does_not() -> None:
+    # Three cycles are too few for a plain SCF; the chain's own attempts have more.
+    hurried = make_labeler(QUICK.model_copy(update={"max_cycles": 3}))
+    found = hurried.label(NUMBERS, WATER, 0, 1)
+    assert found.outcome == "converged"
+    assert found.step in {"shifted", "smeared"}
+    patient = make_labeler(QUICK).label(NUMBERS, WATER, 0, 1)
+    assert found.energy_eV == pytest.approx(patient.energy_eV, abs=1e-5)
+
+
+def test_unknown_methods_are_refused() -> None:
+    with pytest.raises(InputError, match="no such functional"):
+        make_labeler(MethodSettings(functional="PBQ"))
+    with pytest.raises(InputError, match=r"labels\.basis"):
+        make_labeler(MethodSettings(basis="def3")).label(NUMBERS, WATER, 0, 1)
+    with pytest.raises(InputError, match="multiplicity 2"):
+        make_labeler(QUICK).label(NUMBERS, WATER, 0, 2)
+    with pytest.raises(InputError, match="valid: pyscf"):
+        make_labeler(MethodSettings(labeler="orca"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"source": "file"}, {"source": "pyscf", "file": "x.extxyz"}, {"source": "orca"}],
+)
+def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"file|pyscf"):
+        LabelSettings(**fields)
+
+
+def request(root: Path, *, indices: list[int] | None = None, **method: Any) -> dict[str, Any]:
+    x = WATER + 0.02 * stream(2, "candidates").normal(size=(6, 3, 3))
+    candidates = write_part(
+        root / "parts", "candidates", "c" * 64,
+        structures_to_columns(Structures.from_dense(NUMBERS, x)), {},
+    )  # fmt: skip
+    settings = {**QUICK.model_dump(mode="json"), "count": 4, **method}
+    return Request(
+        str(root / "parts"), str(root / "work"), "label", "d" * 64, settings, 3,
+        key={"indices": indices} if indices is not None else {},
+        inputs={"candidates": [str(candidates.path)]}, work_fingerprint="e" * 64,
+    ).to_json()  # fmt: skip
+
+
+def test_labels_are_kept_once_and_merged_whatever_their_grouping(tmp_path: Path) -> None:
+    digests = []
+    for name, groups in (("ones", [[3], [0], [2], [1]]), ("all", [[0, 1, 2, 3]])):
+        root = tmp_path / name
+        for group in groups:
+            assert label(request(root, indices=group))["counts"]["labels_done"] == len(group)
+        again = label(request(root, indices=[0, 1, 2, 3]))
+        assert again["counts"] == {"labels_done": 0, "labels_failed": 0, "labels_skipped": 4}
+        digests.append(merge_labels(request(root))["digest"])
+    assert digests[0] == digests[1]
+    part = open_part(tmp_path / "all" / "parts" / "label" / ("d" * 64))
+    np.testing.assert_array_equal(part.read("candidate", ""), random_order(6, 3)[:4])
+    labelled = read_structures(part)
+    alone = make_labeler(QUICK).label(NUMBERS, labelled.positions_of(2), 0, 1)
+    assert labelled.labelled_energies()[2] == pytest.approx(alone.energy_eV, abs=1e-7)
+
+
+def test_labels_that_fail_are_left_out_and_said(tmp_path: Path) -> None:
+    # A tolerance that nothing meets.
+    impossible = {"energy_tolerance_Hartree": 1e-300, "max_cycles": 2, "count": 1}
+    found = label(request(tmp_path, indices=[0], **impossible))
+    assert found["counts"]["labels_failed"] == 1
+    with pytest.raises(MethodError, match="not_converged"):
+        merge_labels(request(tmp_path, **impossible))
