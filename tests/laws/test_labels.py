@@ -126,7 +126,7 @@ def test_labels_are_kept_once_and_merged_whatever_their_grouping(tmp_path: Path)
 
 def test_labels_that_fail_are_left_out_and_said(tmp_path: Path) -> None:
     # A tolerance that nothing meets.
-    impossible = {"energy_tolerance_Hartree": 1e-300, "max_cycles": 2, "count": 1}
+    impossible: dict[str, Any] = {"energy_tolerance_Hartree": 1e-300, "max_cycles": 2, "count": 1}
     found = label(request(tmp_path, indices=[0], **impossible))
     assert found["counts"]["labels_failed"] == 1
     with pytest.raises(MethodError, match="not_converged"):

@@ -52,9 +52,13 @@ def inputs(
                 }  # fmt: skip
                 rows = [{"step": s, "validation_force_mae_eV_per_A": 1.0 / s} for s in (1, 2)]
                 curves.append(Curve(str(model), arm, rows))
-    frames = WATER.reference_positions + rng.normal(size=(6, 3, 3)) * 0.05
+    frames = WATER.reference_positions + 0.05 * rng.normal(size=(6, 3, 3))
     failed = next((r for found in runs.values() for r in found if r.failed), None)
-    pictures = [FailurePicture(Model("scratch", 25, 0), 500.0, failed, frames)] if failed else []
+    pictures = (
+        [FailurePicture(Model("scratch", 25, 0), 500.0, failed, frames.astype(np.float32))]
+        if failed
+        else []
+    )
     fields: dict[str, Any] = {
         "campaign": name, "settings": {"campaign": {"name": name}}, "molecule": WATER,
         "runs": runs, "errors": errors, "parity": parity, "details": details, "curves": curves,
