@@ -103,10 +103,9 @@ def _unknown_key(where: Sequence[str | int], model: type[BaseModel]) -> str:
 
 def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
     for step in path:
-        if isinstance(step, int):
-            continue
-        field = model.model_fields.get(step)
-        inner = next(_models_in(field.annotation), None) if field else None
+        if step not in model.model_fields:
+            continue  # a place in a list, or a name that the user chose
+        inner = next(_models_in(model.model_fields[str(step)].annotation), None)
         if inner is None:
             return set()
         model = inner
