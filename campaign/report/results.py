@@ -13,7 +13,12 @@ from dataclasses import asdict
 from typing import Any
 
 from campaign.report.inputs import Model, ReportInputs
-from campaign.statistics.comparison import fraction_difference, rate_ratio
+from campaign.statistics.comparison import (
+    fraction_difference,
+    rate_ratio,
+    shared_horizon_ps,
+    survival_difference_ps,
+)
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
 from campaign.statistics.survival import logrank_p, restricted_mean_ps
 from data_store.runs import Run
@@ -95,6 +100,7 @@ def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
         if not shared:
             continue
         ratio, difference = rate_ratio(base, other), fraction_difference(base, other)
+        gain = survival_difference_ps(base, other, shared_horizon_ps(base, other))
         pooled = [[run for seed in shared for run in arm_runs[seed]] for arm_runs in (base, other)]
         yield {
             "labels": labels,
@@ -108,6 +114,8 @@ def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             else "exact, 95 %, conditional on these two models",
             "failed_fraction_difference": difference.value,
             "failed_fraction_difference_interval": difference.interval,
+            "restricted_mean_survival_gain_ps": gain.value,
+            "restricted_mean_survival_gain_interval_ps": gain.interval,
             "failures": [sum(run.failed for run in runs) for runs in reversed(pooled)],
             "replicas": [len(runs) for runs in reversed(pooled)],
             "logrank_p": logrank_p(pooled[0], pooled[1]),

@@ -61,8 +61,8 @@ def kaplan_meier(runs: Sequence[Run]) -> SurvivalCurve:
     with `d_i` failures among the `n_i` watched at `t_i`. The band is Greenwood's variance on the
     log-minus-log scale. Before the first failure that has no width, which would be no certainty:
     there the exact lower bound of no failure in n is taken, :math:`(\alpha/2)^{1/n}` (to which the
-    beta product of Fay, Brittain and Proschan 2013, doi:10.1093/biostatistics/kxt016, reduces). Where
-    all have failed the upper bound stays where it was last.
+    beta product of Fay, Brittain and Proschan 2013, doi:10.1093/biostatistics/kxt016, reduces).
+    Where all have failed the upper bound stays where it was last.
 
     Parameters
     ----------

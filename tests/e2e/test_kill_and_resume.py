@@ -18,9 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import psutil
 import pytest
 
+from apps.potential.calculator import CampaignCalculator
+from campaign import Campaign
+from campaign.cli.main import main
+from campaign.exchange import export_files
+from data_store.errors import InputError
+from data_store.extxyz import read_extxyz
+from data_store.parts import open_part, verify_part
 from tests.e2e.tiny import digests, events, finish, report, start
 
 Mark = dict[str, Any]
@@ -114,12 +122,18 @@ def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
     return finished
 
 
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("quiet") / "tiny"
+    finish(start(folder), folder)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_campaigns_end_with_the_same_results(tmp_path: Path) -> None:
-    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
-    finish(start(quiet), quiet)
-
+def test_killed_campaigns_end_with_the_same_results(quiet: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
     parts, labels = kill_each_in_turn(killed)
     assert parts
     assert len(labels) == 12
@@ -169,3 +183,52 @@ def test_a_second_driver_is_refused_and_a_stop_can_be_resumed(tmp_path: Path) ->
         if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == workspace
     ]
     assert not left, "a stopped driver leaves nobody behind"
+
+
+def test_what_a_finished_campaign_offers(
+    quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign = Campaign.read(quiet)
+    assert campaign.status().complete
+    assert campaign.report()["results"] == report(quiet)["results"]
+    assert {row["arm"] for row in report(quiet)["results"]} == {"pretrained", "scratch"}
+    assert report(quiet)["world_size"] == 2
+    assert set(report(quiet)["cost"]) >= {"sample", "label", "pretrain", "finetune", "simulate"}
+    assert all(not verify_part(open_part(p.parent)) for p in parts_made(quiet / "workspace"))
+    with pytest.raises(SystemExit, match="None|0"):
+        _command("status", str(quiet), "--json")
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    for what, count in (("labels", 12), ("teacher", 128), ("candidates", 24), ("starts", 8)):
+        target = tmp_path / f"{what}.extxyz"
+        assert export_files(campaign, what, target)["count"] == count
+        assert len(read_extxyz(target)) == count
+    models = export_files(campaign, "models", tmp_path / "models")
+    assert models["count"] == 2
+    calculator = CampaignCalculator(Path(models["files"][0]))
+    atoms = ase.io.read(tmp_path / "labels.extxyz")
+    label = atoms.get_potential_energy()
+    atoms.calc = calculator
+    assert atoms.get_potential_energy() == pytest.approx(label, abs=0.5)
+    with pytest.raises(InputError, match="it is left as it is"):
+        export_files(campaign, "labels", tmp_path / "labels.extxyz")
+
+
+def _command(*arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["campaign", *arguments])
+        main()
+
+
+@pytest.mark.slow
+def test_launching_again_does_nothing_and_a_longer_campaign_only_what_is_new(quiet: Path) -> None:
+    before = parts_made(quiet / "workspace")
+    finish(start(quiet), quiet)
+    assert parts_made(quiet / "workspace") == before
+    longer = "finetuning.seeds=[0, 1]"
+    finish(start(quiet, "--set", longer), quiet)
+    after = parts_made(quiet / "workspace")
+    assert {path: after[path] for path in before} == before
+    new = Counter(path.parts[-3] for path in set(after) - set(before))
+    assert new == {"finetune": 2, "simulate": 4}
+    assert len(report(quiet)["results"]) == 8
+    assert {row["seeds"] for row in report(quiet)["comparisons"]} == {2}
