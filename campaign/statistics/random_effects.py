@@ -4,8 +4,8 @@ A trained model is one draw of its arm. What is wanted is the mean :math:`\mu` o
 :math:`d_s` over models (seeds) :math:`s`, each measured with an error of its own,
 :math:`d_s \sim N(\mu, \tau^2)`. With two to five models the scatter :math:`\tau` can hardly be
 seen, so it is integrated over with a half-normal prior instead of being put at its best value
-(Higgins, Thompson and Spiegelhalter 2009, doi:10.1111/j.1467-985X.2008.00552.x; weakly informative priors:
-Röver et al. 2021, doi:10.1002/jrsm.1475). Nothing here knows of runs.
+(Higgins, Thompson and Spiegelhalter 2009, doi:10.1111/j.1467-985X.2008.00552.x; weakly informative
+priors: Röver et al. 2021, doi:10.1002/jrsm.1475). Nothing here knows of runs.
 """
 
 from __future__ import annotations
