@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.freezing import check_owner, thaw
 from campaign.plan.build import Plan, build_plan
-from campaign.progress import Progress, progress_of
+from campaign.progress import Progress, progress_of, with_running
 from campaign.sites.site import read_site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.templates import write_template
@@ -174,7 +174,8 @@ class Campaign:
     def status(self) -> Progress:
         """How far the last launch is, or has come."""
         plan = self.launched_plan()
-        return progress_of(plan.parts, self.workspace.parts, self.workspace.work)
+        found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
+        return with_running(found, self.workspace.running)
 
     def report(self) -> dict[str, Any]:
         """Write the report anew from what is there, and return what `report.json` holds.

@@ -6,6 +6,11 @@ the same whether a driver runs or not.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import platform
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +21,7 @@ from campaign.plan.stages import STAGES
 from data_store.parts import part_path
 from data_store.work import item_keys
 
-__all__ = ["Progress", "StageProgress", "progress_of"]
+__all__ = ["Progress", "StageProgress", "progress_of", "with_running"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,23 @@ def _done_items(part: PlannedPart, parts_root: Path, work_root: Path) -> int:
         return 0
     # A part of items is itself one more step; it is done when merged.
     return min(len(item_keys(work_root / part.items.fingerprint)), total)
+
+
+def with_running(progress: Progress, marks: Path) -> Progress:
+    """Progress with the tasks that are in flight on this machine, by the marks they left.
+
+    A mark whose process is gone was left by a kill; it counts for nothing.
+    """
+    running: Counter[str] = Counter()
+    for path in marks.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            mark = json.loads(path.read_text(encoding="utf-8"))
+            if mark["host"] == platform.node():
+                os.kill(mark["pid"], 0)  # no signal: asks whether there is such a process
+            running[path.name.split("-")[0]] += 1
+    for stage, count in running.items():
+        progress = progress.with_stage(stage, running=count, failed=0)
+    return progress
 
 
 def progress_of(plan: Iterable[PlannedPart], parts_root: Path, work_root: Path) -> Progress:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import lifelines
 import lifelines.statistics
@@ -15,12 +16,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
-from campaign.statistics.comparison import fraction_difference, rate_ratio
+from campaign.statistics.comparison import (
+    fraction_difference,
+    rate_ratio,
+    shared_horizon_ps,
+    survival_difference_ps,
+)
 from campaign.statistics.power import replicas_needed
+from campaign.statistics.random_effects import binomial_interval
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
-from campaign.statistics.survival import kaplan_meier, logrank_p, restricted_mean_ps
+from campaign.statistics.survival import (
+    kaplan_meier,
+    logrank_p,
+    mean_pseudo_values_ps,
+    median_ps,
+    restricted_mean_ps,
+)
 from data_store.errors import InputError
 from data_store.runs import Run
 from data_store.streams import stream
@@ -44,7 +57,8 @@ def covered(hits: int, trials: int, nominal: float) -> bool:
     return bool(binom.cdf(hits, trials, nominal) > 1e-3)
 
 
-TRIALS = 400
+TRIALS, RATIO_TRIALS = 400, 150
+Arm = dict[int, list[Run]]
 
 
 def _rate_hits(rate_per_ps: float, *, drop_survivors: bool = False) -> int:
@@ -81,29 +95,124 @@ def test_fraction_intervals_cover_and_walds_does_not(share: float) -> None:
         assert not covered(wald, TRIALS, 0.95), "the bad estimator must fail where it is bad"
 
 
-def _ratio_hits(seeds: int, scatter: float, *, pooled: bool = False) -> int:
-    """How often the ratio's interval holds a true ratio of 8, with scatter between models."""
-    rng, hits, trials = stream(2, "ratio", seeds, repr(scatter)), 0, 200
-    for _ in range(trials):
+Interval = Callable[[Arm, Arm], tuple[float | None, float | None]]
+
+
+def hierarchical(base: Arm, other: Arm) -> tuple[float | None, float | None]:
+    found = rate_ratio(base, other)
+    return found.low, found.high
+
+
+def pooled_models(base: Arm, other: Arm) -> tuple[float | None, float | None]:
+    """Known-bad: replicas of all models as if of one."""
+    arms = ({0: [run for runs in arm.values() for run in runs]} for arm in (base, other))
+    return hierarchical(*arms)
+
+
+def half_failures(base: Arm, other: Arm) -> tuple[float | None, float | None]:
+    """Known-bad: half a failure added to each count, normal errors, no scatter."""
+    counts = [np.array([sum(r.failed for r in arm[s]) + 0.5 for s in arm]) for arm in (base, other)]
+    times = [np.array([exposure_ps(arm[s]) for s in arm]) for arm in (base, other)]
+    logs = np.log(counts[1] / times[1]) - np.log(counts[0] / times[0])
+    width = 1.96 * math.sqrt(sum((1 / k).sum() for k in counts)) / len(logs)
+    return math.exp(logs.mean() - width), math.exp(logs.mean() + width)
+
+
+def ratio_hits(
+    seeds: int, scatter: float, rates: tuple[float, float], interval: Interval = hierarchical
+) -> int:
+    """How often an interval holds the true ratio, with scatter between models."""
+    rng, hits, true = stream(2, "ratio", seeds, repr(scatter)), 0, rates[1] / rates[0]
+    for _ in range(RATIO_TRIALS):
         base, other = (
             {s: simulate(rate * math.exp(scatter * rng.normal()), 32, rng) for s in range(seeds)}
-            for rate in (0.05, 0.4)
+            for rate in rates
         )
-        if pooled:  # known-bad: replicas of all models as if of one
-            base = {0: [r for runs in base.values() for r in runs]}
-            other = {0: [r for runs in other.values() for r in runs]}
-        found = rate_ratio(base, other)
-        hits += (found.low or 0.0) <= 8.0 <= (found.high or math.inf)
+        low, high = interval(base, other)
+        hits += (low or 0.0) <= true <= (math.inf if high is None else high)
     return hits
 
 
-@pytest.mark.parametrize(("seeds", "scatter"), [(1, 0.0), (2, 0.0), (2, 0.5), (5, 0.5), (5, 0.0)])
-def test_rate_ratios_cover_over_seeds(seeds: int, scatter: float) -> None:
-    assert covered(_ratio_hits(seeds, scatter), 200, 0.95)
+RARE, APART, EQUAL = (0.003, 0.03), (0.05, 0.4), (0.1, 0.1)
 
 
-def test_pooling_models_as_replicas_is_caught() -> None:
-    assert not covered(_ratio_hits(5, 0.8, pooled=True), 200, 0.95)
+@pytest.mark.parametrize(
+    ("seeds", "scatter", "rates"),
+    [(1, 0.0, APART), (1, 0.0, RARE), (2, 0.0, APART), (2, 0.7, APART), (2, 0.7, EQUAL),
+     (3, 0.7, EQUAL), (5, 0.0, EQUAL), (5, 0.5, APART), (5, 0.7, RARE)],
+)  # fmt: skip
+def test_rate_ratios_cover_over_seeds(
+    seeds: int, scatter: float, rates: tuple[float, float]
+) -> None:
+    assert covered(ratio_hits(seeds, scatter, rates), RATIO_TRIALS, 0.95)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_rate_ratios_nearly_cover_where_models_scatter_by_a_factor_e(seeds: int) -> None:
+    assert covered(ratio_hits(seeds, 1.0, APART), RATIO_TRIALS, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("interval", "scatter", "rates"),
+    [(pooled_models, 0.8, APART), (half_failures, 0.8, APART), (half_failures, 0.0, RARE)],
+)
+def test_bad_intervals_of_ratios_are_caught(
+    interval: Interval, scatter: float, rates: tuple[float, float]
+) -> None:
+    assert not covered(ratio_hits(5, scatter, rates, interval), RATIO_TRIALS, 0.95)
+
+
+def test_one_pair_of_models_without_scatter_is_the_exact_binomial() -> None:
+    def one(count: float) -> np.ndarray:
+        return np.array([count])
+
+    found = binomial_interval(one(3.0), one(50.0), one(9.0), one(20.0), 1e-6, 0.95)
+    exact = binomtest(9, 12).proportion_ci(0.95, method="exact")
+    expected = [math.log(p / (1 - p) * 50 / 20) for p in (exact.low, exact.high)]
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def _resampled(base: Arm, other: Arm) -> tuple[float, float]:
+    """Known-bad: a bootstrap over few seeds and their replicas."""
+    rng = stream(6, "resampled")
+    table = np.array([[o.failed - b.failed for b, o in zip(base[s], other[s], strict=True)]
+                      for s in base], dtype=np.float64)  # fmt: skip
+    seeds = rng.integers(table.shape[0], size=(400, table.shape[0]))
+    starts = rng.integers(table.shape[1], size=(400, table.shape[1]))
+    means = table[seeds[:, :, None], starts[:, None, :]].mean(axis=(1, 2))
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def _difference_hits(seeds: int, scatter: float) -> tuple[int, int, int]:
+    """Hits of the differences of fractions and of mean survival, and of a bad interval."""
+    rates, rng = (0.05, 0.4), stream(7, "difference", seeds)
+    factor = np.exp(scatter * rng.normal(size=20_000))
+    fractions = [float((1 - np.exp(-r * factor * HORIZON_PS)).mean()) for r in rates]
+    means = [float(((1 - np.exp(-r * factor * HORIZON_PS)) / (r * factor)).mean()) for r in rates]
+    gap, gain, hits = fractions[1] - fractions[0], means[0] - means[1], np.zeros(3, dtype=int)
+    for _ in range(200):
+        base, other = (
+            {s: simulate(rate * math.exp(scatter * rng.normal()), 32, rng) for s in range(seeds)}
+            for rate in rates
+        )
+        share = fraction_difference(base, other)
+        time = survival_difference_ps(base, other, HORIZON_PS)
+        bad = _resampled(base, other)
+        hits += [
+            (share.low or 0.0) <= gap <= (share.high or 0.0),
+            (time.low or 0.0) <= gain <= (time.high or 0.0),
+            bad[0] <= gap <= bad[1],
+        ]
+    return int(hits[0]), int(hits[1]), int(hits[2])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_differences_cover_over_seeds_and_a_bootstrap_over_two_does_not(seeds: int) -> None:
+    share, time, bad = _difference_hits(seeds, 0.7)
+    assert covered(share, 200, 0.95)
+    assert covered(time, 200, 0.95)
+    if seeds == 2:
+        assert not covered(bad, 200, 0.95)
 
 
 def test_no_failures_leave_the_other_bound_defined() -> None:
@@ -134,6 +243,8 @@ def test_order_of_seeds_and_replicas_is_nothing() -> None:
     shuffled = [{s: arm[s][::-1] for s in (2, 0, 1)} for arm in (base, other)]
     assert rate_ratio(*shuffled) == rate_ratio(base, other)
     assert fraction_difference(*shuffled) == fraction_difference(base, other)
+    gains = [survival_difference_ps(*arms, HORIZON_PS) for arms in (shuffled, (base, other))]
+    assert gains[0] == gains[1]
 
 
 def test_more_failures_never_lower_an_interval() -> None:
@@ -173,6 +284,69 @@ def test_survival_is_lifelines(drawn: list[tuple[float, bool]]) -> None:
     mean, _ = restricted_mean_ps(runs, 2.5)
     expected = lifelines.utils.restricted_mean_survival_time(theirs, t=2.5)
     assert mean == pytest.approx(float(expected), abs=1e-9)
+
+
+@given(RUNS)
+@settings(deadline=None, max_examples=40)
+def test_medians_are_lifelines(drawn: list[tuple[float, bool]]) -> None:
+    runs = made(drawn)
+    theirs = lifelines.KaplanMeierFitter().fit([r.time_ps for r in runs], [r.failed for r in runs])
+    found = median_ps(runs)
+    if 0.5 not in kaplan_meier(runs).survival.round(9):  # a plateau there: rounding decides
+        assert (math.inf if found is None else found) == theirs.median_survival_time_
+
+
+def test_no_failure_is_no_certainty() -> None:
+    none = [Run(i, i, "survived", 4.0) for i in range(64)]
+    curve = kaplan_meier(none)
+    assert curve.low[-1] == pytest.approx(1 - 0.056, abs=1e-3)  # 0 of 64: at most 5.6 %
+    assert curve.low[-1] == pytest.approx(1 - (failed_fraction(0, 64).high or 0.0))
+    every = [Run(i, i, "failed", 1.0 + i, "hot") for i in range(8)]
+    assert kaplan_meier(every).high[-1] > 0.3
+    arms = {0: none, 1: none}, {0: none, 1: none}
+    share, time = fraction_difference(*arms), survival_difference_ps(*arms, 4.0)
+    for found in (share, time):
+        assert found.value == 0.0
+        assert (found.low or 0.0) < 0.0 < (found.high or 0.0)
+
+
+def test_replicas_are_paired_by_start_whatever_each_seed_shares() -> None:
+    def arm(failing: set[int], starts: range) -> list[Run]:
+        return [
+            Run(i, i, "failed", 1.0, "hot") if i in failing else Run(i, i, "survived", 4.0)
+            for i in starts
+        ]
+
+    base = {0: arm({0, 1}, range(8)), 1: arm({0, 1}, range(4))}
+    assert fraction_difference(base, base).value == 0.0
+    shifted = {0: arm({0, 1}, range(8)), 1: arm({2, 3}, range(2, 6))}
+    assert fraction_difference(base, shifted).value == pytest.approx(0.5)  # of 2 and 3 in seed 1
+    repeated = {0: [Run(i, 0, "failed", 1.0, "hot") for i in range(4)]}
+    quiet = {0: [Run(i, 0, "survived", 4.0) for i in range(4)]}
+    assert (fraction_difference(quiet, repeated).low or 0.0) > 0.0, "four pairs, not one"
+
+
+@given(RUNS)
+@settings(deadline=None, max_examples=40)
+def test_pseudo_values_have_the_restricted_mean(drawn: list[tuple[float, bool]]) -> None:
+    runs = made(drawn)
+    values = mean_pseudo_values_ps(runs, 2.5)
+    uncensored = all(r.failed or r.time_ps >= 2.5 for r in runs)
+    expected = [min(r.time_ps, 2.5) for r in runs]
+    if uncensored:
+        assert values.tolist() == expected
+    ends = {r.time_ps for r in runs}
+    if max(ends) >= 2.5 and uncensored:
+        assert values.mean() == pytest.approx(restricted_mean_ps(runs, 2.5)[0])
+
+
+def test_the_horizon_is_what_both_arms_reached() -> None:
+    short = {0: [Run(0, 0, "survived", 2.0), Run(1, 1, "failed", 0.5, "hot")]}
+    long = {0: [Run(0, 0, "survived", 4.0)]}
+    gone = {0: [Run(0, 0, "failed", 0.5, "hot")]}
+    assert shared_horizon_ps(short, long) == 2.0
+    assert shared_horizon_ps(gone, long) == 4.0
+    assert shared_horizon_ps(gone, gone) == 0.5
 
 
 def test_error_of_the_restricted_mean_is_its_spread() -> None:

@@ -12,6 +12,7 @@ import pytest
 from apps.runner import run_requests
 from campaign.execution.parsl_config import THREAD_VARIABLES, parsl_config, workers_of
 from campaign.ledger import Ledger, read_ledger
+from campaign.progress import Progress, StageProgress, with_running
 from campaign.sites.site import Pool, available_cores, packaged_sites, read_site
 from campaign.workspace import Workspace
 from data_store.errors import InputError, MethodError, StoreError, WorkspaceError
@@ -111,6 +112,17 @@ def test_the_mark_says_who_is_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("apps.runner._find", lambda name: task)
     run_requests("any:thing", [{}], str(mark))
     assert seen[0]["pid"] == os.getpid()
+
+
+def test_running_tasks_are_those_whose_process_lives(tmp_path: Path) -> None:
+    host = os.uname().nodename
+    for name, pid in (("label-a-0", os.getpid()), ("label-b-0", 2**22 + 1), ("sample-c", 1)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"pid": pid, "host": host}))
+    (tmp_path / "label-d-0.json").write_text("torn")
+    stages = tuple(StageProgress(name, name, 5, 1) for name in ("sample", "label"))
+    found = with_running(Progress(stages), tmp_path)
+    assert [stage.running for stage in found.stages] == [1, 1]
+    assert not found.complete
 
 
 def test_a_workspace_that_cannot_be_made_says_so(tmp_path: Path) -> None:
