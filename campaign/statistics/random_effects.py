@@ -20,9 +20,9 @@ __all__ = ["binomial_interval", "normal_interval"]
 
 Array = NDArray[np.float64]
 
-_TAUS = np.linspace(0.0, 4.0, 41)
+_TAUS = np.linspace(0.0, 4.0, 25)
 """Grid of τ in units of the prior's scale; beyond it the prior leaves nothing."""
-_STEP, _REACH, _MARGIN = 0.05, 16.0, 20.0
+_STEP, _REACH, _MARGIN = 0.1, 16.0, 20.0
 """Grid of a log ratio: spacing, half width for μ, and what the scatter needs on top."""
 
 

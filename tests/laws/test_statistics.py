@@ -119,11 +119,15 @@ def half_failures(base: Arm, other: Arm) -> tuple[float | None, float | None]:
 
 
 def ratio_hits(
-    seeds: int, scatter: float, rates: tuple[float, float], interval: Interval = hierarchical
+    seeds: int,
+    scatter: float,
+    rates: tuple[float, float],
+    interval: Interval = hierarchical,
+    trials: int = RATIO_TRIALS,
 ) -> int:
     """How often an interval holds the true ratio, with scatter between models."""
     rng, hits, true = stream(2, "ratio", seeds, repr(scatter)), 0, rates[1] / rates[0]
-    for _ in range(RATIO_TRIALS):
+    for _ in range(trials):
         base, other = (
             {s: simulate(rate * math.exp(scatter * rng.normal()), 32, rng) for s in range(seeds)}
             for rate in rates
@@ -159,7 +163,7 @@ def test_rate_ratios_nearly_cover_where_models_scatter_by_a_factor_e(seeds: int)
 def test_bad_intervals_of_ratios_are_caught(
     interval: Interval, scatter: float, rates: tuple[float, float]
 ) -> None:
-    assert not covered(ratio_hits(5, scatter, rates, interval), RATIO_TRIALS, 0.95)
+    assert not covered(ratio_hits(5, scatter, rates, interval, TRIALS), TRIALS, 0.95)
 
 
 def test_one_pair_of_models_without_scatter_is_the_exact_binomial() -> None:
@@ -234,7 +238,7 @@ def test_no_failures_leave_the_other_bound_defined() -> None:
     both = rate_ratio(none, none)
     assert (both.value, both.low, both.high) == (None, 0.0, None)
     assert logrank_p(none[0], none[1]) is None
-    assert fraction_difference(none, failing).low == pytest.approx(0.95, abs=0.1)
+    assert 0.5 < (fraction_difference(none, failing).low or 0.0) < 0.95
 
 
 def test_order_of_seeds_and_replicas_is_nothing() -> None:
@@ -243,8 +247,8 @@ def test_order_of_seeds_and_replicas_is_nothing() -> None:
     shuffled = [{s: arm[s][::-1] for s in (2, 0, 1)} for arm in (base, other)]
     assert rate_ratio(*shuffled) == rate_ratio(base, other)
     assert fraction_difference(*shuffled) == fraction_difference(base, other)
-    gains = [survival_difference_ps(*arms, HORIZON_PS) for arms in (shuffled, (base, other))]
-    assert gains[0] == gains[1]
+    gain = survival_difference_ps(base, other, HORIZON_PS)
+    assert survival_difference_ps(shuffled[0], shuffled[1], HORIZON_PS) == gain
 
 
 def test_more_failures_never_lower_an_interval() -> None:
