@@ -80,7 +80,8 @@ def _headline(row: dict[str, Any]) -> str:
         if (low is not None and low > 1.0) or (high is not None and high < 1.0)
         else "this run does not tell them apart"
     )
-    return f"{text}: the rate ratio is {value} (95 % {bounds}); {verdict}."
+    scope = f"over {row['seeds']} seeds" if row["seeds"] > 1 else "conditional on these two models"
+    return f"{text}: the rate ratio is {value} (95 % {bounds}, {scope}); {verdict}."
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -1,7 +1,8 @@
 """Pictures of the last frames before a failure: what went wrong, to the eye.
 
 A projection on the plane in which the molecule is widest, the same for all frames of a picture;
-atoms that decided are ringed. No renderer is needed.
+atoms that decided are ringed, and joined by a dashed line where they are two. Depth is the order of
+drawing alone. No renderer is needed.
 """
 
 from __future__ import annotations
@@ -18,21 +19,26 @@ from data_store.units import COVALENT_RADII_A
 __all__ = ["failure_figure"]
 
 _COLOURS = {1: "#f5f5f5", 6: "#6b6b6b", 7: "#3b6fd4", 8: "#d43b3b", 16: "#e0c020", 17: "#3fb950"}
+_DECIDING = "#c1121f"
 _FRAMES = 4
+_ATOM_SIZE = 0.9
+"""Diameter of an atom's disc over its covalent radius."""
 
 
 def failure_figure(picture: FailurePicture, molecule: Molecule) -> Figure:
     """Four frames from the earliest kept to the failing one."""
     frames = picture.frames.astype(np.float64)
     chosen = np.unique(np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int))
-    figure = Figure(figsize=(2.1 * len(chosen), 2.1), layout="constrained")
     plane = _widest_plane(frames[chosen[0]])
     placed = (frames[chosen] - frames[chosen].mean(axis=1, keepdims=True)) @ plane.T
-    reach = float(np.abs(placed[..., :2]).max()) + 0.8
+    reach = np.abs(placed[..., :2]).max(axis=(0, 1)) + 0.8
+    # Panels have the shape of the molecule and one scale, so that no space is lost.
+    height = float(np.clip(2.3 * reach[1] / reach[0], 0.9, 2.3))
+    figure = Figure(figsize=(2.3 * len(chosen), height + 0.25), layout="constrained")
     axes = figure.subplots(1, len(chosen), squeeze=False)[0]
     for ax, positions, index in zip(axes, placed, chosen, strict=True):
-        _draw(ax, positions, molecule, picture.run.atoms)
-        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        _draw(ax, positions, molecule, picture.run.atoms, 2.3 * 72.0 / (2.0 * float(reach[0])))
+        ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]), aspect="equal")
         ax.set_axis_off()
         before = int(index) - (len(frames) - 1)
         ax.set_title("failure" if before == 0 else f"{before} frames", fontsize=8)
@@ -46,18 +52,26 @@ def _widest_plane(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _draw(
-    ax: Axes, positions: NDArray[np.float64], molecule: Molecule, deciding: tuple[int, ...]
+    ax: Axes,
+    positions: NDArray[np.float64],
+    molecule: Molecule,
+    deciding: tuple[int, ...],
+    points_per_A: float,
 ) -> None:
     for i, j in molecule.bonds:
         line = positions[[i, j]]
         ax.plot(line[:, 0], line[:, 1], color="#999999", lw=1.5, zorder=1)
-    for atom in np.argsort(positions[:, 2]):
+    if len(deciding) == 2:
+        line = positions[list(deciding)]
+        ax.plot(line[:, 0], line[:, 1], color=_DECIDING, lw=1.8, ls=(0, (2, 1.5)), zorder=1.5)
+    for order, atom in enumerate(np.argsort(positions[:, 2])):
         number = molecule.numbers[atom]
+        diameter = points_per_A * _ATOM_SIZE * COVALENT_RADII_A[number]
         ax.scatter(
             positions[atom, 0], positions[atom, 1],
-            s=220.0 * COVALENT_RADII_A[number] ** 2,
+            s=float(np.clip(diameter, 3.0, 22.0)) ** 2,
             color=_COLOURS.get(number, "#b07cc6"),
-            edgecolors="#c1121f" if atom in deciding else "#333333",
-            linewidths=2.2 if atom in deciding else 0.6,
-            zorder=2,
+            edgecolors=_DECIDING if atom in deciding else "#333333",
+            linewidths=2.0 if atom in deciding else 0.6,
+            zorder=2.0 + order / len(positions),
         )  # fmt: skip

@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from campaign.report.inputs import ReportInputs
 from campaign.statistics.rates import exposure_ps, failure_rate
@@ -73,12 +74,14 @@ def png(figure: Figure) -> str:
     with mpl.rc_context(_STYLE):
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" src="data:image/png;base64,{data}">'
+    return f'<img alt="figure, described below" src="data:image/png;base64,{data}">'
 
 
-def _panels(count: int, width: float = 3.2, height: float = 2.5) -> tuple[Figure, list[Axes]]:
+def _panels(
+    count: int, width: float = 3.2, height: float = 2.5, columns: int = 3
+) -> tuple[Figure, list[Axes]]:
     with mpl.rc_context(_STYLE):
-        columns = min(max(count, 1), 4)
+        columns = min(max(count, 1), columns)
         rows = -(-max(count, 1) // columns)
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -86,6 +89,37 @@ def _panels(count: int, width: float = 3.2, height: float = 2.5) -> tuple[Figure
         for unused in axes[count:]:
             unused.set_axis_off()
     return figure, axes
+
+
+def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, where it hides nothing."""
+    entries: dict[str, Any] = {}
+    for ax in axes:
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    if entries:
+        figure.legend(
+            list(entries.values()), list(entries), loc="outside upper center", ncols=len(entries),
+            frameon=False,
+        )  # fmt: skip
+
+
+def _log_axes(ax: Axes, pools: Sequence[int]) -> None:
+    """Both axes logarithmic, pools by name below."""
+    ax.set(xscale="log", yscale="log", xlabel="labels")
+    ax.set_xticks(pools, [str(pool) for pool in pools])
+    ax.minorticks_off()
+    _log_side(ax)
+
+
+def _log_side(ax: Axes) -> None:
+    """Ticks of a logarithmic side in plain numbers, enough of them whatever the range."""
+    low, high = ax.get_ylim()
+    decades = np.log10(high / low)
+    finer = (1.0, 2.0, 3.0, 5.0, 7.0) if decades < 1.0 else (1.0, 2.0, 5.0)
+    subs = finer if decades < 2.5 else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _pooled(inputs: ReportInputs) -> dict[tuple[int, float, str], list[Run]]:
@@ -97,10 +131,11 @@ def _pooled(inputs: ReportInputs) -> dict[tuple[int, float, str], list[Run]]:
 
 
 def survival_figure(inputs: ReportInputs) -> Figure:
-    """Kaplan–Meier curves of the arms, a panel per pool and temperature."""
+    """Kaplan–Meier curves of the arms, a panel per pool and temperature, a row per pool."""
     pooled = _pooled(inputs)
     cases = sorted({(labels, temperature) for labels, temperature, _ in pooled})
-    figure, axes = _panels(len(cases))
+    temperatures = len({temperature for _, temperature in cases})
+    figure, axes = _panels(len(cases), columns=temperatures if temperatures in {2, 3} else 3)
     for ax, (labels, temperature) in zip(axes, cases, strict=False):
         for (n, t, arm), runs in pooled.items():
             if (n, t) != (labels, temperature):
@@ -115,8 +150,7 @@ def survival_figure(inputs: ReportInputs) -> Figure:
             ax.step(times, survival, where="post", color=colour, label=arm, lw=1.6)
         ax.set(ylim=(-0.03, 1.03), xlabel="time (ps)", ylabel="share surviving")
         ax.set_title(f"{labels} labels, {temperature:g} K", fontsize=9)
-    if cases:
-        axes[0].legend(loc="lower left")
+    _legend_above(figure, axes)
     return figure
 
 
@@ -132,13 +166,10 @@ def rates_figure(inputs: ReportInputs) -> Figure:
     for ax, temperature in zip(axes, temperatures, strict=False):
         for offset, arm in enumerate(arms):
             _rate_marks(ax, inputs, arm, temperature, 1.06 ** (offset - 0.5 * (len(arms) - 1)))
-        ax.set(xscale="log", yscale="log", xlabel="labels", ylabel="failures per ns")
-        pools = sorted({model.labels for model, _ in inputs.runs})
-        ax.set_xticks(pools, [str(n) for n in pools])
-        ax.minorticks_off()
+        ax.set_ylabel("failures per ns")
+        _log_axes(ax, sorted({model.labels for model, _ in inputs.runs}))
         ax.set_title(f"{temperature:g} K", fontsize=9)
-    if temperatures:
-        axes[0].legend(loc="best")
+    _legend_above(figure, axes)
     return figure
 
 
@@ -184,7 +215,8 @@ def causes_figure(inputs: ReportInputs) -> Figure:
     middle = places + 0.5 * height * (len(counts) - 1)
     ax.set_yticks(middle, [cause.replace("_", " ") for cause in causes])
     ax.set_xlabel("failed replicas, all pools, seeds and temperatures")
-    ax.legend(loc="best")
+    ax.set_ylim(places[-1] + height * len(counts), -0.6 * height)
+    _legend_above(figure, [ax])
     return figure
 
 
@@ -207,11 +239,9 @@ def errors_figure(inputs: ReportInputs) -> Figure:
             ax.plot(x, means, color=colour, marker=_MARKERS.get(arm, "D"), label=arm)
             for n in x:
                 ax.plot([n] * len(by_labels[n]), by_labels[n], ".", color=colour, alpha=0.5)
-        ax.set(xscale="log", yscale="log", xlabel="labels", ylabel=title)
-        pools = sorted({model.labels for model in inputs.errors})
-        ax.set_xticks(pools, [str(n) for n in pools])
-        ax.minorticks_off()
-    axes[0].legend(loc="best")
+        ax.set_ylabel(title)
+        _log_axes(ax, sorted({model.labels for model in inputs.errors}))
+    _legend_above(figure, axes)
     return figure
 
 
@@ -239,8 +269,9 @@ def curves_figure(inputs: ReportInputs) -> Figure:
     """Validation force error by step: pre-training, then fine-tuning by pool."""
     tuned = [curve for curve in inputs.curves if curve.arm != "teacher"]
     teacher = [curve for curve in inputs.curves if curve.arm == "teacher"]
-    figure, axes = _panels(2, 3.6, 2.7)
-    for ax, curves, title in ((axes[0], teacher, "pre-training"), (axes[1], tuned, "fine-tuning")):
+    shown = [pair for pair in (("pre-training", teacher), ("fine-tuning", tuned)) if pair[1]]
+    figure, axes = _panels(len(shown), 3.6, 2.7)
+    for ax, (title, curves) in zip(axes, shown, strict=False):
         named: set[str] = set()
         for curve in curves:
             steps, values = _series(curve.rows)
@@ -248,9 +279,10 @@ def curves_figure(inputs: ReportInputs) -> Figure:
             named.add(curve.arm)
             ax.plot(steps, values, color=arm_colour(curve.arm), lw=1.0, alpha=0.8, label=label)
         ax.set(yscale="log", xlabel="step", ylabel="validation force MAE (eV/Å)")
+        _log_side(ax)
         ax.set_title(title, fontsize=9)
-        if named:
-            ax.legend(loc="best")
+        if curves is tuned:
+            ax.legend(loc="upper right")
     return figure
 
 

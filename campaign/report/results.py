@@ -20,7 +20,7 @@ from campaign.statistics.comparison import (
     survival_difference_ps,
 )
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
-from campaign.statistics.survival import logrank_p, restricted_mean_ps
+from campaign.statistics.survival import logrank_p, median_ps, restricted_mean_ps
 from data_store.runs import Run
 
 __all__ = ["BASE_ARM", "report_json"]
@@ -35,6 +35,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "schema": 1,
         "campaign": inputs.campaign,
         "results": list(_results(inputs)),
+        "pooled": list(_pooled(inputs)),
         "comparisons": list(_comparisons(inputs)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,
@@ -50,31 +51,53 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 
 def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
     for (model, temperature), runs in sorted(inputs.runs.items(), key=lambda item: item[0]):
-        failures, exposure = sum(run.failed for run in runs), exposure_ps(runs)
-        rate, fraction = failure_rate(failures, exposure), failed_fraction(failures, len(runs))
-        horizon = max(run.time_ps for run in runs)
-        mean, error = restricted_mean_ps(runs, horizon) if horizon > 0 else (0.0, 0.0)
         errors = inputs.errors.get(model) or {}
         yield {
             "arm": model.arm,
             "labels": model.labels,
             "seed": model.seed,
             "temperature_K": temperature,
-            "replicas": len(runs),
-            "failures": failures,
-            "censored": sum(run.outcome == "censored" for run in runs),
-            "exposure_ps": round(exposure, 6),
-            "rate_per_ns": rate.value,
-            "rate_interval_per_ns": rate.interval,
-            "failed_fraction": fraction.value,
-            "failed_fraction_interval": fraction.interval,
+            **_failures(runs),
             "interval_kind": "exact, 95 %, conditional on this model",
-            "restricted_mean_survival_ps": mean,
-            "restricted_mean_survival_se_ps": error,
-            "causes": dict(sorted(Counter(run.cause for run in runs if run.failed).items())),
             "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
             "energy_mae_meV_per_atom": _finite(errors.get("energy_mae_meV_per_atom")),
         }
+
+
+def _pooled(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
+    """Rows of all seeds together."""
+    for labels, temperature, arm in sorted({(m.labels, t, m.arm) for m, t in inputs.runs}):
+        by_seed = _by_seed(inputs, arm, labels, temperature)
+        yield {
+            "arm": arm,
+            "labels": labels,
+            "temperature_K": temperature,
+            "seeds": len(by_seed),
+            **_failures([run for seed in sorted(by_seed) for run in by_seed[seed]]),
+            "interval_kind": "exact, 95 %, conditional on these models",
+        }
+
+
+def _failures(runs: list[Run]) -> dict[str, Any]:
+    failures, exposure = sum(run.failed for run in runs), exposure_ps(runs)
+    rate, fraction = failure_rate(failures, exposure), failed_fraction(failures, len(runs))
+    horizon = max(run.time_ps for run in runs)
+    mean, error = restricted_mean_ps(runs, horizon) if horizon > 0 else (0.0, 0.0)
+    return {
+        "replicas": len(runs),
+        "failures": failures,
+        "censored": sum(run.outcome == "censored" for run in runs),
+        "exposure_ps": round(exposure, 6),
+        "rate_per_ns": rate.value,
+        "rate_interval_per_ns": rate.interval,
+        "failed_fraction": fraction.value,
+        "failed_fraction_interval": fraction.interval,
+        "restricted_mean_survival_ps": mean,
+        "restricted_mean_survival_se_ps": error,
+        "restricted_mean_survival_horizon_ps": horizon,
+        "median_survival_ps": median_ps(runs),
+        "causes": dict(sorted(Counter(run.cause for run in runs if run.failed).items())),
+    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -8,7 +8,57 @@ from scipy.stats import norm
 
 from data_store.errors import InputError
 
-__all__ = ["replicas_needed"]
+__all__ = ["design_effect", "fraction_failing", "replicas_needed"]
+
+
+def fraction_failing(rate_per_ns: float, length_ps: float) -> float:
+    r"""Share of replicas that fail within a length at a constant rate.
+
+    .. math:: p = 1 - e^{-\lambda t}
+
+    Parameters
+    ----------
+    rate_per_ns : float
+        ``λ``.
+    length_ps : float
+        ``t``.
+
+    Raises
+    ------
+    InputError
+        If either is negative.
+    """
+    if rate_per_ns < 0.0 or length_ps < 0.0:
+        raise InputError(f"rate and length cannot be negative: {rate_per_ns} /ns, {length_ps} ps")
+    return -math.expm1(-rate_per_ns * length_ps / 1000.0)
+
+
+def design_effect(replicas_per_model: int, correlation: float) -> float:
+    r"""Factor by which replicas of few models tell less than independent ones.
+
+    .. math:: D = 1 + (m - 1) \rho
+
+    Kish 1965, Survey Sampling, section 5.4.
+
+    Parameters
+    ----------
+    replicas_per_model : int
+        ``m``.
+    correlation : float
+        ``ρ``, within a model, of failing or not: 0 where models do not differ, 1 where all replicas
+        of a model end alike.
+
+    Raises
+    ------
+    InputError
+        If there are no replicas or the correlation is not within 0 and 1.
+    """
+    if replicas_per_model < 1 or not 0.0 <= correlation <= 1.0:
+        raise InputError(
+            f"at least one replica and a correlation within 0 and 1 are needed, "
+            f"not {replicas_per_model} and {correlation}"
+        )
+    return 1.0 + (replicas_per_model - 1) * correlation
 
 
 def replicas_needed(
@@ -33,13 +83,15 @@ def replicas_needed(
         ``p`` and ``p'``.
     power, confidence : float
     design_effect : float
-        ``D``: 1 + (m − 1)ρ for m replicas per model with correlation ρ within one.
+        ``D``, see the function of that name.
 
     Raises
     ------
     InputError
-        If the fractions are equal or no fractions.
+        If the fractions are equal or no fractions, or power and confidence not within 0 and 1.
     """
+    if not (0.0 < power < 1.0 and 0.0 < confidence < 1.0):
+        raise InputError(f"power {power} and confidence {confidence} must lie within 0 and 1")
     if not (0.0 <= fraction <= 1.0 and 0.0 <= other_fraction <= 1.0) or fraction == other_fraction:
         raise InputError(f"two different fractions are needed, not {fraction} and {other_fraction}")
     mean = 0.5 * (fraction + other_fraction)

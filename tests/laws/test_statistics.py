@@ -24,7 +24,7 @@ from campaign.statistics.comparison import (
     shared_horizon_ps,
     survival_difference_ps,
 )
-from campaign.statistics.power import replicas_needed
+from campaign.statistics.power import design_effect, fraction_failing, replicas_needed
 from campaign.statistics.random_effects import binomial_interval
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
 from campaign.statistics.survival import (
@@ -382,3 +382,24 @@ def test_power_is_the_books() -> None:
     assert replicas_needed(0.5, 0.4) > replicas_needed(0.5, 0.25)
     with pytest.raises(InputError):
         replicas_needed(0.3, 0.3)
+    with pytest.raises(InputError):
+        replicas_needed(0.3, 0.5, power=1.0)
+
+
+def test_power_of_a_stated_ratio_of_rates() -> None:
+    low, high = (fraction_failing(rate, 10.0) for rate in (10.0, 40.0))
+    assert (low, high) == pytest.approx((1 - math.exp(-0.1), 1 - math.exp(-0.4)))
+    alone = replicas_needed(low, high)
+    assert replicas_needed(low, high, design_effect=design_effect(32, 0.1)) > 4 * alone
+    assert (design_effect(1, 0.5), design_effect(32, 0.0), design_effect(32, 1.0)) == (1, 1, 32)
+    for wrong in (lambda: design_effect(0, 0.1), lambda: fraction_failing(-1.0, 1.0)):
+        with pytest.raises(InputError):
+            wrong()
+
+
+def test_the_stated_number_of_replicas_has_the_stated_power() -> None:
+    rng, found = stream(8, "power"), 0
+    for a, b in rng.binomial(58, [0.5, 0.25], size=(2000, 2)):
+        p = (a + b) / 116
+        found += abs(a - b) / 58 > 1.96 * math.sqrt(2 * p * (1 - p) / 58)
+    assert found / 2000 == pytest.approx(0.8, abs=0.04)

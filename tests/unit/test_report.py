@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -145,3 +146,35 @@ def test_both_files_are_written(tmp_path: Path) -> None:
     found = write_report(workspace, CASES["usual"])
     assert json.loads(workspace.report_json.read_text()) == found
     assert workspace.report_html.stat().st_size < 3_000_000
+
+
+def test_pooled_rows_are_the_sums_of_their_seeds() -> None:
+    found = report_json(CASES["three arms"])
+    assert len(found["pooled"]) == 12
+    for row in found["pooled"]:
+        key = ("arm", "labels", "temperature_K")
+        mine = [r for r in found["results"] if all(r[k] == row[k] for k in key)]
+        assert row["seeds"] == len(mine) == 2
+        assert row["failures"] == sum(r["failures"] for r in mine)
+        assert row["exposure_ps"] == pytest.approx(sum(r["exposure_ps"] for r in mine))
+        assert "these models" in row["interval_kind"]
+
+
+def test_the_order_in_which_runs_come_is_nothing() -> None:
+    usual = CASES["usual"]
+    turned = {key: runs[::-1] for key, runs in reversed(usual.runs.items())}
+    assert report_json(dataclasses.replace(usual, runs=turned)) == report_json(usual)
+
+
+def test_the_headline_says_what_its_interval_is_conditional_on() -> None:
+    for name, words in (("one seed", "conditional on these two models"), ("usual", "over 2 seeds")):
+        page = render_html(CASES[name], report_json(CASES[name]))
+        headline = page[page.index('<ul class="lead">') : page.index("</ul>")]
+        assert words in headline
+        assert "doi:" in page
+
+
+def test_medians_that_are_not_reached_are_said() -> None:
+    found = report_json(CASES["nothing failed"])
+    assert all(row["median_survival_ps"] is None for row in found["results"])
+    assert "not reached" in render_html(CASES["nothing failed"], found)
