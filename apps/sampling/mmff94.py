@@ -31,7 +31,11 @@ _COULOMB = 332.0716  # kcal Å/mol/e²
 
 _BOND = f"{_kJ}*{_K}/2*kb*d^2*(1-2*d+7/3*d^2); d=10*r-r0"
 _ANGLE = f"{_kJ}*{_K}/2*(pi/180)^2*ka*d^2*(1-0.006981317*d); d=theta*180/pi-t0; pi={np.pi!r}"
-_LINEAR = f"{_kJ}*{_K}*ka*(1+cos(theta))"
+# By distances: a derivative by the angle is 0/0 where the angle is straight, as it is at rest.
+_LINEAR = (
+    f"{_kJ}*{_K}*ka*(1+(a^2+b^2-c^2)/(2*a*b));"
+    "a=distance(p1,p2); b=distance(p3,p2); c=distance(p1,p3)"
+)
 _STRETCH_BEND = (
     f"{_kJ}*{_K}*pi/180*(k1*(10*distance(p1,p2)-r1)+k2*(10*distance(p3,p2)-r2))"
     f"*(angle(p1,p2,p3)*180/pi-t0); pi={np.pi!r}"
@@ -127,7 +131,7 @@ def openmm_system(terms: MMFF94Terms, numbers: Sequence[int], copies: int) -> op
     forces = (
         (openmm.CustomBondForce(_BOND), ("kb", "r0"), terms.bonds),
         (openmm.CustomAngleForce(_ANGLE), ("ka", "t0"), terms.angles),
-        (openmm.CustomAngleForce(_LINEAR), ("ka",), terms.linear_angles),
+        (openmm.CustomCompoundBondForce(3, _LINEAR), ("ka",), terms.linear_angles),
         (
             openmm.CustomCompoundBondForce(3, _STRETCH_BEND),
             ("k1", "k2", "r1", "r2", "t0"),

@@ -15,9 +15,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from campaign.plan.power import Power
 from campaign.progress import Progress, StageProgress
 
-__all__ = ["LineDisplay", "LiveDisplay", "console_for", "print_report", "progress_table"]
+__all__ = [
+    "LineDisplay",
+    "LiveDisplay",
+    "console_for",
+    "power_in_words",
+    "print_report",
+    "progress_table",
+]
 
 _WIDTH_OF_LOGS = 120
 
@@ -104,6 +112,18 @@ def _line(stage: StageProgress, elapsed_s: float) -> str:
     text = f"[{elapsed_s:6.0f} s] {stage.title:<20} {stage.done}/{stage.total} done"
     text += f", {stage.running} running" if stage.running else ""
     return text.replace("[", r"\[", 1) + (f", {stage.failed} failed" if stage.failed else "")
+
+
+def power_in_words(power: Power) -> str:
+    """What the replicas of a campaign can tell, in two lines."""
+    high, low = power.failed_fractions
+    return (
+        f"to tell a rate ratio of {power.rate_ratio:g} (a failed fraction of {high:.2f} from "
+        f"{low:.2f}; 80 % power) takes {power.replicas_needed} replicas over "
+        f"{power.models_needed} models per arm,\npool and temperature; there are {power.replicas} "
+        f"over {power.models}: {'enough' if power.enough else 'too few'}, under the guesses of "
+        r"\[comparison]"
+    )
 
 
 def print_report(console: Console, report: dict[str, Any]) -> None:

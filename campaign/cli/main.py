@@ -22,9 +22,11 @@ from campaign.cli.display import (
     LineDisplay,
     LiveDisplay,
     console_for,
+    power_in_words,
     print_report,
     progress_table,
 )
+from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError, InputError
 
@@ -108,11 +110,15 @@ def validate(
     stages: dict[str, int] = {}
     for part in plan.parts:
         stages[part.stage] = stages.get(part.stage, 0) + (part.items.count if part.items else 1)
+    power = power_of(plan.spec)
     if as_json:
-        _say({"valid": True, "items": stages})
+        _say({"valid": True, "items": stages, "power": power.to_json()})
         return
     counted = ", ".join(f"{count} {name}" for name, count in stages.items())
-    Console(highlight=False).print(f"{campaign.file} is valid; a launch makes: {counted}")
+    console = Console(highlight=False)
+    console.print(f"{campaign.file} is valid; a launch makes: {counted}", soft_wrap=True)
+    if len(plan.spec.finetuning.arms) > 1:
+        console.print(power_in_words(power), soft_wrap=True)
 
 
 @app.command()

@@ -19,8 +19,9 @@ from apps.potential.settings import PotentialSettings
 from apps.sampling.settings import MoleculeSettings, SamplingSettings
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
+from data_store.errors import InputError
 
-__all__ = ["CampaignHeader", "CampaignSpec", "parse_spec", "read_spec"]
+__all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
 
 
 class _Strict(BaseModel):
@@ -40,6 +41,22 @@ class CampaignHeader(_Strict):
     """Share of a stage's items that must succeed for the campaign to count as done."""
 
 
+class ComparisonSettings(_Strict):
+    """The ``[comparison]`` table: what the campaign is meant to tell, stated before it runs.
+
+    Changes nothing that is computed: from it `campaign validate` says how many replicas are needed.
+    """
+
+    rate_ratio: float = Field(default=5.0, gt=1.0)
+    """Ratio of failure rates, the other arm over `pretrained`, that is to be told from 1."""
+
+    failed_fraction: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Guessed share of replicas of the other arm that fail."""
+
+    correlation: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Guessed correlation of how two replicas of one model end, beyond what their arm explains."""
+
+
 class CampaignSpec(_Strict):
     """A campaign file; every key has a default but the system and the labels."""
 
@@ -51,6 +68,7 @@ class CampaignSpec(_Strict):
     pretraining: PretrainingSettings = PretrainingSettings()
     finetuning: FinetuningSettings = FinetuningSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
+    comparison: ComparisonSettings = ComparisonSettings()
 
 
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
@@ -148,6 +166,10 @@ def read_spec(path: Path, overrides: dict[str, Any] | None = None) -> CampaignSp
 
 
 def _set(tables: dict[str, Any], steps: list[str], value: Any) -> None:
-    for step in steps[:-1]:
+    for depth, step in enumerate(steps[:-1], start=1):
         tables = tables.setdefault(step, {})
+        if not isinstance(tables, dict):
+            raise InputError(
+                f"--set {'.'.join(steps)}: {'.'.join(steps[:depth])} is a value, not a table"
+            )
     tables[steps[-1]] = value

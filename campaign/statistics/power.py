@@ -8,29 +8,32 @@ from scipy.stats import norm
 
 from data_store.errors import InputError
 
-__all__ = ["design_effect", "fraction_failing", "replicas_needed"]
+__all__ = ["design_effect", "fraction_at_ratio", "replicas_needed"]
 
 
-def fraction_failing(rate_per_ns: float, length_ps: float) -> float:
-    r"""Share of replicas that fail within a length at a constant rate.
+def fraction_at_ratio(fraction: float, rate_ratio: float) -> float:
+    r"""Share of replicas that fail at a rate so many times lower, at constant rates.
 
-    .. math:: p = 1 - e^{-\lambda t}
+    .. math:: p' = 1 - (1 - p)^{1/r}
 
     Parameters
     ----------
-    rate_per_ns : float
-        ``λ``.
-    length_ps : float
-        ``t``.
+    fraction : float
+        ``p``, of the arm that fails more often.
+    rate_ratio : float
+        ``r``.
 
     Raises
     ------
     InputError
-        If either is negative.
+        If the fraction is not within 0 and 1, both excluded, or the ratio not above 1.
     """
-    if rate_per_ns < 0.0 or length_ps < 0.0:
-        raise InputError(f"rate and length cannot be negative: {rate_per_ns} /ns, {length_ps} ps")
-    return -math.expm1(-rate_per_ns * length_ps / 1000.0)
+    if not 0.0 < fraction < 1.0 or not rate_ratio > 1.0:
+        raise InputError(
+            f"a fraction within 0 and 1 and a ratio above 1 are needed, "
+            f"not {fraction} and {rate_ratio}"
+        )
+    return -math.expm1(math.log1p(-fraction) / rate_ratio)
 
 
 def design_effect(replicas_per_model: int, correlation: float) -> float:

@@ -116,6 +116,19 @@ def test_a_good_file_is_valid(run: Run, tmp_path: Path) -> None:
     assert found["items"]["simulate"] == 4
 
 
+def test_validate_says_how_many_replicas_are_needed(run: Run, tmp_path: Path) -> None:
+    def power(*assignments: str) -> dict[str, Any]:
+        code, out, _ = run("validate", folder, "--json", *assignments)
+        assert code == 0
+        return dict(json.loads(out)["power"])
+
+    folder = tiny(tmp_path)
+    usual, wider = power(), power("--set", "comparison.rate_ratio=50")
+    assert usual["replicas_needed"] > wider["replicas_needed"]
+    assert not usual["enough"]
+    assert "too few" in run("validate", folder)[1]
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
@@ -202,6 +215,7 @@ def test_a_full_disk_is_a_workspace_error(tmp_path: Path) -> None:
         (("launch", "{tiny}", "--site", "frontera"), "valid: local"),
         (("launch", "{tiny}", "--set", "dynamics.replicas"), "KEY=VALUE"),
         (("launch", "{tiny}", "--set", "dynamics.replica=3"), "did you mean 'replicas'"),
+        (("launch", "{tiny}", "--set", "dynamics.replicas.x=3"), "is a value, not a table"),
         (("status", "{tiny}"), "no campaign was launched"),
         (("report", "{tiny}"), "no campaign was launched"),
         (("export", "{tiny}", "lables", "--to", "x.extxyz"), "did you mean 'labels'"),

@@ -24,7 +24,7 @@ from campaign.statistics.comparison import (
     shared_horizon_ps,
     survival_difference_ps,
 )
-from campaign.statistics.power import design_effect, fraction_failing, replicas_needed
+from campaign.statistics.power import design_effect, fraction_at_ratio, replicas_needed
 from campaign.statistics.random_effects import binomial_interval
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
 from campaign.statistics.survival import (
@@ -387,12 +387,13 @@ def test_power_is_the_books() -> None:
 
 
 def test_power_of_a_stated_ratio_of_rates() -> None:
-    low, high = (fraction_failing(rate, 10.0) for rate in (10.0, 40.0))
-    assert (low, high) == pytest.approx((1 - math.exp(-0.1), 1 - math.exp(-0.4)))
+    high = 1 - math.exp(-0.4)
+    low = fraction_at_ratio(high, 4.0)
+    assert low == pytest.approx(1 - math.exp(-0.1))
     alone = replicas_needed(low, high)
     assert replicas_needed(low, high, design_effect=design_effect(32, 0.1)) > 4 * alone
     assert (design_effect(1, 0.5), design_effect(32, 0.0), design_effect(32, 1.0)) == (1, 1, 32)
-    for wrong in (lambda: design_effect(0, 0.1), lambda: fraction_failing(-1.0, 1.0)):
+    for wrong in (lambda: design_effect(0, 0.1), lambda: fraction_at_ratio(0.5, 1.0)):
         with pytest.raises(InputError):
             wrong()
 
