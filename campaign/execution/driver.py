@@ -9,11 +9,13 @@ tries, up to a cap that tells a loss from a task that kills its worker); *input 
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
-the queue and nothing overtakes it. It is no scheduler: on a cluster the queue decides.
+the queue and nothing overtakes it, nor starts while all that it waits for is running. It is no
+scheduler: on a cluster the queue decides.
 """
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections import Counter
@@ -165,7 +167,7 @@ class Driver:
     def _hand_out(self, workers: Workers) -> None:
         """Submit in order of precedence until the head of the queue does not fit."""
         for task in self._next_tasks():
-            if not self._fits(task):
+            if not self._fits(task) or self._waited_for(task):
                 return
             pool = self._pool(task.part)
             mark = self.workspace.running / f"{task.name}.json"
@@ -189,6 +191,16 @@ class Driver:
         free = available_cores() - cores
         enough = not self._flight or task.part.cores <= free
         return enough and len(taken) < workers_of(self.site.pools[pool])
+
+    def _waited_for(self, task: Task) -> bool:
+        """Whether a part that needs several cores, and comes before, only waits for what runs now.
+
+        A long task of a later stage would hold a core that it is about to need.
+        """
+        ending = {t.part.fingerprint for t in self._flight.values() if t.merges}
+        earlier = itertools.takewhile(lambda part: part is not task.part, self._open_parts())
+        lacking = (part.needs - self._done for part in earlier if part.cores > 1)
+        return any(needs and needs <= ending for needs in lacking)
 
     def _take_in(self, task: Task, future: Future[Answer]) -> None:
         error = future.exception()

@@ -71,6 +71,20 @@ def test_parts_are_made_in_order_of_dependence(workspace: Workspace) -> None:
     assert sum(1 for _ in read_ledger(workspace.ledger)) == before, "a second launch does nothing"
 
 
+def test_a_long_task_does_not_take_the_core_that_a_wide_one_is_about_to_need(
+    workspace: Workspace,
+) -> None:
+    narrow = [toy("sample", value=1), toy("sample", value=2, seconds=2.0)]
+    wide = planned_part(
+        "pretrain", "wide", {}, 0, inputs={"needs": narrow}, cores=2,
+        function="tests.integration.toy_tasks:make",
+    )  # fmt: skip
+    long = toy("finetune", value=3)
+    assert run([*narrow, wide, long], workspace)[0].complete
+    order = [r["stage"] for r in read_ledger(workspace.ledger) if r["event"] == "submitted"]
+    assert order == ["sample", "sample", "pretrain", "finetune"]
+
+
 def test_each_outcome_has_its_rule(workspace: Workspace) -> None:
     goes_on = toy("sample", does="continue", times=3, value=1)
     dies = toy("sample", does="die", times=1, value=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def _attempt(req: Request) -> int:
 def make(request: dict[str, Any]) -> dict[str, Any]:
     """Do what ``settings["does"]`` says, for as many attempts as ``settings["times"]`` says."""
     req = Request.from_json(request)
+    time.sleep(req.settings.get("seconds", 0.0))
     does, times = req.settings.get("does", "part"), req.settings.get("times", 10**6)
     if _attempt(req) < times:
         if does == "continue":
