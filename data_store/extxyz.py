@@ -24,6 +24,7 @@ __all__ = ["read_extxyz", "write_extxyz"]
 
 _ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
 _FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
+_TIME = "old_index"
 
 
 def read_extxyz(path: Path, *, stop: int | None = None) -> Structures:
@@ -39,7 +40,8 @@ def read_extxyz(path: Path, *, stop: int | None = None) -> Structures:
     -------
     Structures
         Tier "imported". Parent trajectory and frame are what the file says by ``parent`` and
-        ``frame``; a frame that says nothing counts as a trajectory of its own.
+        ``frame``, or by ``old_index``, which in revised MD17 is the frame of one trajectory; a
+        frame that says nothing counts as a trajectory of its own.
 
     Raises
     ------
@@ -109,8 +111,8 @@ def _labelled(path: Path, index: int, atoms: Atoms) -> Structures:
         charge=_whole(atoms.info, "charge", 0),
         multiplicity=_whole(atoms.info, "multiplicity", 1),
         tiers=TIER_CODES.get(str(atoms.info.get("tier")), TIER_CODES["imported"]),
-        parents=np.array([_whole(atoms.info, "parent", index)]),
-        frames=np.array([_whole(atoms.info, "frame", 0)]),
+        parents=np.array([_whole(atoms.info, "parent", 0 if _TIME in atoms.info else index)]),
+        frames=np.array([_whole(atoms.info, "frame", _whole(atoms.info, _TIME, 0))]),
         cell=np.asarray(atoms.cell) if periodic else None,
     )
 

@@ -222,7 +222,7 @@ class Structures:
         StoreError
             If these structures carry no forces.
         """
-        return self._labelled("forces")[self.offsets[index] : self.offsets[index + 1]]
+        return self.labelled_forces()[self.offsets[index] : self.offsets[index + 1]]
 
     def slice(self, start: int, stop: int) -> Structures:
         """Structures start to stop (views, no copy)."""
@@ -268,7 +268,7 @@ class Structures:
         StoreError
             If atom counts differ or there are no forces.
         """
-        return self._labelled("forces").reshape(len(self), self._equal_count(), 3)
+        return self.labelled_forces().reshape(len(self), self._equal_count(), 3)
 
     def with_labels(self, energies: Array, forces: Array) -> Structures:
         """Same structures with these energies, (S,) eV, and forces, (A, 3) eV/Å."""
@@ -283,6 +283,16 @@ class Structures:
             If these structures carry none.
         """
         return self._labelled("energies")
+
+    def labelled_forces(self) -> Array:
+        """Forces on all atoms, (A, 3) eV/Å.
+
+        Raises
+        ------
+        StoreError
+            If these structures carry none.
+        """
+        return self._labelled("forces")
 
     def _labelled(self, name: str) -> Array:
         value: Array | None = getattr(self, name)

@@ -57,7 +57,6 @@ class LabelledSet:
         row = np.repeat(np.arange(len(structures)), counts)
         column = np.arange(structures.n_atoms) - structures.offsets[row]
         shape = (len(structures), int(counts.max()))
-        forces = np.concatenate([structures.forces_of(0)[:0], _forces(structures)])
 
         def padded(values: NDArray[Any], dtype: type) -> Tensor:
             full = np.zeros((*shape, *values.shape[1:]), dtype=dtype)
@@ -67,7 +66,7 @@ class LabelledSet:
         return LabelledSet(
             padded(structures.numbers, np.int64),
             padded(structures.positions, np.float32),
-            padded(forces, np.float32),
+            padded(structures.labelled_forces(), np.float32),
             torch.from_numpy(structures.labelled_energies().astype(np.float64)).to(device),
         )
 
@@ -87,10 +86,6 @@ class LabelledSet:
     def atoms(self) -> int:
         """Number of atoms, padding not counted."""
         return int((self.numbers > 0).sum())
-
-
-def _forces(structures: Structures) -> NDArray[Any]:
-    return np.concatenate([structures.forces_of(i) for i in range(len(structures))])
 
 
 @lru_cache(maxsize=4)

@@ -54,7 +54,7 @@ class TrainingSettings(BaseModel):
     """F0: a force error counts 1/(1 + |F|/F0), so that extreme structures do not rule; None: 1."""
 
     energy_robust_eV: float | None = Field(default=None, gt=0.0)
-    """E0: an energy error counts 1/(1 + E/E0), E above the lowest structure; None: 1."""
+    """E0: an energy error counts 1/(1 + |E|/E0), E the label without the shift; None: 1."""
 
     validate_every: int = Field(default=100, ge=1)
     """Steps between validations."""
@@ -88,13 +88,13 @@ class PretrainingSettings(TrainingSettings):
     """F0: a force error counts 1/(1 + |F|/F0), so that extreme structures do not rule; None: 1."""
 
     energy_robust_eV: float | None = Field(default=5.0, gt=0.0)
-    """E0: an energy error counts 1/(1 + E/E0), E above the lowest structure; None: 1."""
+    """E0: an energy error counts 1/(1 + |E|/E0), E the label without the shift; None: 1."""
 
     validate_every: int = Field(default=500, ge=1)
     """Steps between looks at the held-out structures."""
 
     held_out: int = Field(default=640, ge=1)
-    """Structures of the teacher kept aside to measure the error (at most a fifth of all)."""
+    """Structures of the teacher kept aside to measure the error; there must be more in all."""
 
     ranks: int = Field(default=2, ge=1, le=4096)
     """Processes that share each batch. A matter of resources, up to rounding."""

@@ -44,7 +44,7 @@ STAGES: dict[str, Stage] = {
         Stage("pretrain", "pre-training", "apps.training.task:pretrain", role="mpi"),
         Stage("label", "expert labels", "apps.labeling.task:merge_labels"),
         Stage("test", "test labels", "apps.labeling.task:import_labels"),
-        Stage("split", "splits", "apps.selection.task:split"),
+        Stage("split", "splits", "apps.selection.task:split", version=2),
         Stage("starts", "starting structures", "apps.selection.task:starts"),
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
         Stage("simulate", "dynamics", "apps.dynamics.task:simulate", role="gpu"),

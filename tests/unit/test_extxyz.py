@@ -110,3 +110,5 @@ def test_published_aspirin_is_read() -> None:
     assert set(found.atom_counts) == {21}
     assert np.abs(found.dense_forces().sum(axis=1)).max() < 0.05
     assert np.ptp(found.labelled_energies()) < 5.0
+    assert set(found.parents) == {0}, "frames of one trajectory, in the order of its time"
+    assert len(set(found.frames)) == 1000
