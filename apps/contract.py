@@ -7,12 +7,22 @@ conductor's business; nothing here knows Parsl.
 
 from __future__ import annotations
 
+import errno
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from data_store.errors import (
+    CampaignError,
+    InputError,
+    LostError,
+    MethodError,
+    StoreError,
+    WorkspaceError,
+)
 from data_store.parts import Part, find_part, open_part
 
 __all__ = ["Outcome", "Request", "Result"]
@@ -113,6 +123,8 @@ class Result:
         What was made, skipped, rejected: everything that must not be silent.
     message : str
         A cause in words, when there is something to say.
+    detail : str
+        The traceback of what failed, for the curious.
     """
 
     outcome: Outcome
@@ -120,12 +132,38 @@ class Result:
     digest: str | None = None
     counts: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    detail: str = ""
 
     @staticmethod
     def done(part: Part, counts: Mapping[str, float] | None = None, message: str = "") -> Result:
         """Result of a part in its place."""
         return Result("done", str(part.path), part.digest, dict(counts or {}), message)
 
+    @staticmethod
+    def failed(error: Exception) -> Result:
+        """Result of an exception, classed; only software failures are worth a second try."""
+        known = isinstance(error, CampaignError)
+        return Result(
+            _outcome_of(error),
+            message=str(error) if known else f"{type(error).__name__}: {error}",
+            detail="".join(traceback.format_exception(error)),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    refused = isinstance(error, OSError) and error.errno in {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS
+    }  # fmt: skip
+    if refused or isinstance(error, WorkspaceError):
+        return "failed_workspace"
+    kinds: tuple[tuple[type[CampaignError], Outcome], ...] = (
+        (InputError, "failed_input"),
+        (MethodError, "failed_method"),
+        (StoreError, "failed_method"),
+        (LostError, "lost"),
+    )
+    return next((name for kind, name in kinds if isinstance(error, kind)), "failed_software")

@@ -15,12 +15,11 @@ import os
 import platform
 import resource
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data_store.errors import CampaignError, InputError, MethodError, StoreError, WorkspaceError
+from apps.contract import Result
 from data_store.work import write_atomic
 
 __all__ = ["run_requests"]
@@ -44,8 +43,7 @@ def run_requests(function: str, requests: list[dict[str, Any]], mark: str) -> li
     -------
     list of dict
         For each request `apps.contract.Result` as plain data, with ``resources`` (``wall_s``,
-        ``cpu_s`` of this process and its children, ``peak_rss_MB``, ``host``, ``pid``) and, where
-        it failed, the traceback as ``detail``.
+        ``cpu_s`` of this process and its children, ``peak_rss_MB``, ``host``, ``pid``).
     """
     with _marked(Path(mark)):
         task = _find(function)
@@ -78,7 +76,7 @@ def _run_one(task: TaskFunction, request: dict[str, Any]) -> dict[str, Any]:
     try:
         result = task(request)
     except Exception as error:
-        result = _failure(error)
+        result = Result.failed(error).to_json()
     result["resources"] = {
         "wall_s": time.perf_counter() - started,
         "cpu_s": _cpu_seconds() - before,
@@ -87,28 +85,6 @@ def _run_one(task: TaskFunction, request: dict[str, Any]) -> dict[str, Any]:
         "pid": os.getpid(),
     }
     return result
-
-
-def _failure(error: Exception) -> dict[str, Any]:
-    """Class an exception as an outcome; only software failures are worth a second try."""
-    outcome = "failed_software"
-    if isinstance(error, WorkspaceError) or (
-        isinstance(error, OSError) and error.errno in (28, 30)
-    ):
-        outcome = "failed_workspace"
-    elif isinstance(error, InputError):
-        outcome = "failed_input"
-    elif isinstance(error, MethodError | StoreError):
-        outcome = "failed_method"
-    known = isinstance(error, CampaignError)
-    return {
-        "outcome": outcome,
-        "path": None,
-        "digest": None,
-        "counts": {},
-        "message": str(error) if known else f"{type(error).__name__}: {error}",
-        "detail": "".join(traceback.format_exception(error)),
-    }
 
 
 def _cpu_seconds() -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 __all__ = [
     "CampaignError",
     "InputError",
+    "LostError",
     "MethodError",
     "Stopped",
     "StoreError",
@@ -51,6 +52,10 @@ class InputError(CampaignError):
     """The user's input cannot be used: campaign file, molecule, labels, option."""
 
     exit_code = 2
+
+
+class LostError(CampaignError):
+    """A process that this one works with is gone: no fault of the work, which is done again."""
 
 
 class StoreError(CampaignError):

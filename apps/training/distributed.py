@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from data_store.errors import InputError
+from data_store.errors import InputError, LostError
 
-__all__ = ["Launch", "World", "joined_world", "launch_from"]
+__all__ = ["Launch", "World", "abort_all", "joined_world", "launch_from"]
 
 _TIMEOUT = timedelta(minutes=30)
 
@@ -94,9 +94,19 @@ class World:
     device: torch.device
 
     def sum_(self, values: Tensor) -> None:
-        """Replace `values` by their sum over all ranks."""
-        if self.size > 1:
+        """Replace `values` by their sum over all ranks.
+
+        Raises
+        ------
+        LostError
+            If another rank is gone.
+        """
+        if self.size == 1:
+            return
+        try:
             dist.all_reduce(values)
+        except RuntimeError as error:  # all that gloo and NCCL say of a closed connection
+            raise LostError(f"rank {self.rank} of {self.size} lost another: {error}") from error
 
 
 @contextmanager
@@ -117,10 +127,22 @@ def joined_world(environment: Mapping[str, str] | None = None) -> Iterator[World
         yield World(0, 1, device)
         return
     _meet(launch, "nccl" if gpu else "gloo", device)
-    try:
-        yield World(launch.rank, launch.size, device)
-    finally:
-        dist.destroy_process_group()
+    yield World(launch.rank, launch.size, device)
+    # Not after an error: the others would fail of a closed connection before the cause is told.
+    dist.destroy_process_group()
+
+
+def abort_all(code: int) -> NoReturn:
+    """End this process with an exit code, and with it all ranks, whoever started them.
+
+    MPI is told, since its own exit would wait for the others; srun and torchrun end a job of which
+    a process failed.
+    """
+    if launch_from(os.environ).starter == "mpi":
+        from mpi4py import MPI
+
+        MPI.COMM_WORLD.Abort(code)
+    os._exit(code)
 
 
 def _meet(launch: Launch, backend: str, device: torch.device) -> None:

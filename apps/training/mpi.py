@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,15 +11,35 @@ import subprocess
 import sys
 from pathlib import Path
 
-from apps.contract import Request, Result
+from apps.contract import Outcome, Request, Result
 from apps.training.parent import die_with_parent
-from data_store.errors import CampaignError, InputError
+from data_store.errors import InputError
 from data_store.work import write_atomic
 
-__all__ = ["find_mpiexec", "run_ranks"]
+__all__ = ["EXIT_CODES", "failure_file", "find_mpiexec", "run_ranks"]
 
-_KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGBUS}
-"""Signals by which the system, not our code, ends a rank."""
+EXIT_CODES: dict[Outcome, int] = {
+    "failed_input": 65,
+    "failed_method": 69,
+    "failed_software": 70,
+    "failed_workspace": 73,
+    "lost": 75,
+}
+"""With what a rank ends that failed (the codes of ``sysexits.h``): all that gets out for certain,
+since a full disk takes no file and mpiexec drops what an aborting rank has just written."""
+
+_WORDLESS: dict[Outcome, str] = {
+    "failed_input": "since what it was given cannot be used",
+    "failed_method": "since its method gave no result",
+    "failed_software": "by an error of the software",
+    "failed_workspace": "since it could not write: free space or permissions, and launch again",
+    "lost": "since it lost another rank",
+}
+
+_KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGBUS}
+"""Signals by which the system, not our code, ends a rank (1, SIGHUP's, is what failing gives)."""
+
+_TAIL = 2000
 
 
 def find_mpiexec() -> str:
@@ -46,30 +67,44 @@ def run_ranks(req: Request, module: str, ranks: int) -> Result:
     Returns
     -------
     Result
-        What rank 0 left; "lost" where a rank was killed from outside.
-
-    Raises
-    ------
-    CampaignError
-        If a rank failed; with the end of what the ranks wrote.
+        What rank 0 left; "lost" where a rank was killed or ended without a word; the failure that
+        a rank reported; "failed_software" with the end of what they wrote where none did.
     """
     folder = req.work_dir
     request_file, result_file = folder / "request.json", folder / "result.json"
     write_atomic(request_file, json.dumps(req.to_json()).encode())
-    result_file.unlink(missing_ok=True)
+    for stale in (result_file, *(failure_file(folder, rank) for rank in range(ranks))):
+        stale.unlink(missing_ok=True)
     command = [find_mpiexec(), "-n", str(ranks), sys.executable, "-m", module, str(request_file)]
-    with (folder / "ranks.log").open("wb") as log:
-        code = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=_environment(req.threads),
-            preexec_fn=die_with_parent, check=False,
-        ).returncode  # fmt: skip
-    if code == 0 and result_file.exists():
+    ended = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="replace", env=_environment(req.threads), preexec_fn=die_with_parent, check=False,
+    )  # fmt: skip
+    with contextlib.suppress(OSError):
+        (folder / "ranks.log").write_text(ended.stdout, encoding="utf-8")
+    if ended.returncode == 0 and result_file.exists():
         return Result(**json.loads(result_file.read_text(encoding="utf-8")))
+    return _ended_badly(folder, ended.returncode, ended.stdout[-_TAIL:].strip(), ranks)
+
+
+def failure_file(folder: Path, rank: int) -> Path:
+    """Where a rank that fails leaves its result."""
+    return folder / f"failure-{rank}.json"
+
+
+def _ended_badly(folder: Path, code: int, tail: str, ranks: int) -> Result:
+    files = [failure_file(folder, rank) for rank in range(ranks)]
+    reported = [Result(**json.loads(file.read_text())) for file in files if file.exists()]
+    # A rank that lost another one reports that: the cause is what the other reported.
+    for result in sorted(reported, key=lambda result: result.outcome == "lost"):
+        return result
     # MPICH reports a killed rank by the signal's number, shells by 128 more, POSIX by its negative.
     if code in {n for s in _KILLED for n in (s, 128 + s, -s)}:
         return Result("lost", message=f"a rank of {ranks} was killed (mpiexec gave {code})")
-    tail = (folder / "ranks.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise CampaignError(f"mpiexec ended with {code}: {tail.strip() or 'nothing was written'}")
+    for outcome, number in EXIT_CODES.items():
+        if code == number:
+            return Result(outcome, message=f"a rank of {ranks} ended {_WORDLESS[outcome]}")
+    return Result("failed_software", message=f"mpiexec ended with {code}: {tail or 'no output'}")
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -1,28 +1,34 @@
 """One rank of a pre-training: ``python -m apps.training.rank REQUEST.json``, started by mpiexec.
 
 Leaves its process id beside its work, dies with the process that started it, and, on rank 0, leaves
-the result as JSON. An error on any rank ends all: mpiexec sees to that.
+the result as JSON. An error on any rank ends all ranks: the others would wait for it in the next
+sum.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
-from apps.contract import Request
-from apps.training.distributed import joined_world
+from apps.contract import Request, Result
+from apps.training.distributed import abort_all, joined_world, launch_from
+from apps.training.mpi import EXIT_CODES, failure_file
 from apps.training.parent import die_with_parent
 from apps.training.pretraining import run_pretraining
+from data_store.errors import WorkspaceError
 from data_store.work import write_atomic
 
-__all__ = ["main"]
+__all__ = ["give_up", "main"]
 
 
 def main(request_file: str) -> None:
@@ -40,5 +46,18 @@ def main(request_file: str) -> None:
             write_atomic(req.work_dir / "result.json", json.dumps(result.to_json()).encode())
 
 
+def give_up(request_file: str, error: Exception) -> NoReturn:
+    """Leave what failed beside the work, if that can be written, and end all ranks."""
+    traceback.print_exception(error)
+    result = Result.failed(error)
+    file = failure_file(Path(request_file).parent, launch_from(os.environ).rank)
+    with contextlib.suppress(WorkspaceError):  # then the exit code alone says it
+        write_atomic(file, json.dumps(result.to_json()).encode())
+    abort_all(EXIT_CODES[result.outcome])
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except Exception as error:
+        give_up(sys.argv[1], error)

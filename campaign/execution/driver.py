@@ -123,6 +123,7 @@ class Driver:
             while self._flight or self._next_tasks():
                 if stop.is_set():
                     raise Stopped("stopped; finished work is kept", "the same command goes on")
+                workers.check()
                 self._hand_out(workers)
                 finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -205,13 +206,15 @@ class Driver:
     def _take_in(self, task: Task, future: Future[Answer]) -> None:
         error = future.exception()
         if error is not None:
-            self._lost(task, error)
+            self._raised(task, error)
             return
         for answer in future.result():
             self._record(task, answer)
 
-    def _lost(self, task: Task, error: BaseException) -> None:
-        self._losses[task.name] += 1
+    def _raised(self, task: Task, error: BaseException) -> None:
+        """Take in a task that brought an exception home instead of an answer."""
+        if isinstance(error, WorkspaceError):
+            raise error
         kind = "lost" if is_infrastructure_loss(error) else "failed_software"
         self.ledger.write(
             "result", outcome=kind, task=task.name, stage=task.part.stage, label=task.part.label,
@@ -220,8 +223,8 @@ class Driver:
         )  # fmt: skip
         if kind == "failed_software":
             self._failed(task, str(error))
-        elif self._losses[task.name] >= MAX_LOSSES:
-            self._quarantine(task, f"its worker was lost {MAX_LOSSES} times")
+        else:
+            self._lost(task)
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -239,8 +242,15 @@ class Driver:
             self._quarantine(task, answer["message"])
         elif outcome == "failed_software":
             self._failed(task, answer["message"])
+        elif outcome == "lost":
+            self._lost(task)
         elif outcome == "done" and task.merges:
             self._done.add(task.part.fingerprint)
+
+    def _lost(self, task: Task) -> None:
+        self._losses[task.name] += 1
+        if self._losses[task.name] >= MAX_LOSSES:
+            self._quarantine(task, f"its worker was lost {MAX_LOSSES} times")
 
     def _failed(self, task: Task, message: str) -> None:
         self._failures[task.name] += 1

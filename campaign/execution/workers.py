@@ -7,9 +7,12 @@ the ending of processes that a killed driver left on this machine.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +25,7 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from apps.runner import run_requests
 from campaign.execution.parsl_config import parsl_config
 from campaign.sites.site import Site
+from data_store.errors import Stopped
 
 __all__ = ["Workers", "end_orphans", "is_infrastructure_loss"]
 
@@ -47,8 +51,11 @@ class Workers:
 
     def __enter__(self) -> Workers:
         os.environ[_MARK] = str(self._workspace.resolve())
+        # Parsl's interchange takes a title; this keeps its environment, and our mark, readable.
+        os.environ["SPT_NOENV"] = "1"
         _put_interpreter_first_on_path()
-        self._kernel = DataFlowKernel(parsl_config(self._site, self._run_dir))
+        with _deaf_to_interrupts():
+            self._kernel = DataFlowKernel(parsl_config(self._site, self._run_dir))
         return self
 
     def __exit__(
@@ -60,11 +67,42 @@ class Workers:
         os.environ.pop(_MARK, None)
         logger = logging.getLogger("parsl")
         handlers = list(logger.handlers)
+        self._give_up_dead_pools()
         self._kernel.cleanup()
         for handler in handlers:  # Parsl forgets its log file without closing it
             logger.removeHandler(handler)
             handler.close()
         end_orphans(self._workspace)
+
+    def check(self) -> None:
+        """See whether every pool still has its interchange.
+
+        Raises
+        ------
+        Stopped
+            If one has ended: nothing would come back from that pool any more.
+        """
+        dead = self._dead_pools()
+        if dead:
+            raise Stopped(
+                f"Parsl's interchange of pool {', '.join(sorted(dead))} has ended (killed, or out "
+                "of memory); finished work is kept",
+                "the same command goes on",
+            )
+
+    def _dead_pools(self) -> dict[str, Any]:
+        """Executors whose interchange process has ended, by label."""
+        return {
+            label: executor
+            for label, executor in self._kernel.executors.items()
+            if getattr(executor, "interchange_proc", None) is not None
+            and executor.interchange_proc.poll() is not None
+        }
+
+    def _give_up_dead_pools(self) -> None:
+        """Tell Parsl which pools are gone: it would wait for an answer for ever on leaving."""
+        for label, executor in self._dead_pools().items():
+            executor.set_bad_state_and_fail_all(Stopped(f"the interchange of {label} has ended"))
 
     def submit(
         self, pool: str, function: str, requests: list[dict[str, Any]], mark: str
@@ -79,6 +117,16 @@ class Workers:
             app_kwargs={},
         )
         return future
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start threads and processes that Ctrl-C does not reach: the driver alone is to stop them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _put_interpreter_first_on_path() -> None:

@@ -83,6 +83,16 @@ def training_rank(workspace: Path) -> Mark | None:
     return None
 
 
+def processes_of(folder: Path) -> list[int]:
+    """Processes of a campaign's launches, by what they inherited."""
+    workspace = str(folder / "workspace")
+    return [
+        process.pid
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == workspace
+    ]
+
+
 def kill(mark: Mark) -> None:
     os.kill(mark["pid"], signal.SIGKILL)
 
@@ -117,8 +127,10 @@ def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
     wait_for(driver, "the loss", noticed)
     wait_for(driver, "more dynamics", lambda: running(workspace, "simulate"))
     finished = parts_made(workspace), labels_made(workspace)
+    interchange = interchange_of(driver).pid
     driver.send_signal(signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL
+    assert interchange in processes_of(folder), "what it leaves behind is known as its own"
     return finished
 
 
@@ -139,6 +151,7 @@ def test_killed_campaigns_end_with_the_same_results(quiet: Path, tmp_path: Path)
     assert len(labels) == 12
     assert len(parts) < len(digests(quiet)), "the driver was killed before its end"
     output = finish(start(killed), killed)
+    assert not processes_of(killed)
 
     assert digests(killed) == digests(quiet)
     for key in ("results", "comparisons"):
@@ -163,26 +176,44 @@ def _check_ledger(folder: Path) -> None:
     assert worlds == [2.0]
 
 
+def interchange_of(driver: subprocess.Popen[bytes]) -> psutil.Process:
+    children = psutil.Process(driver.pid).children(recursive=True)
+    return next(child for child in children if "interchange" in " ".join(child.cmdline()))
+
+
+STOPS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
+    "asked to stop": lambda driver: driver.send_signal(signal.SIGTERM),
+    "Ctrl-C": lambda driver: os.killpg(driver.pid, signal.SIGINT),
+    "its group ended": lambda driver: os.killpg(driver.pid, signal.SIGTERM),
+    "interchange killed": lambda driver: interchange_of(driver).kill(),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_second_driver_is_refused_and_a_stop_can_be_resumed(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_stop_leaves_nobody_behind_and_can_be_resumed(tmp_path: Path, stop: str) -> None:
     folder = tmp_path / "tiny"
+    driver = start(folder)
+    wait_for(driver, "a label", lambda: running(folder / "workspace", "label"))
+    STOPS[stop](driver)
+    stopped = finish(driver, folder, 3)
+    assert "the same command goes on" in stopped
+    assert "Traceback" not in stopped
+    assert not processes_of(folder), "a stopped driver leaves nobody behind"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    folder, second = tmp_path / "tiny", tmp_path / "second"
     first = start(folder)
-    wait_for(first, "a chunk", lambda: running(folder / "workspace", "label"))
-    second = tmp_path / "second"
+    wait_for(first, "a label", lambda: running(folder / "workspace", "label"))
     refused = finish(start(second, "--workspace", str(folder / "workspace")), second, 2)
     assert "another driver is at work" in refused
+    assert "Traceback" not in refused
     first.send_signal(signal.SIGTERM)
-    stopped = finish(first, folder, 3)
-    assert "the same command goes on" in stopped
-    assert "Traceback" not in stopped + refused
-    workspace = str(folder / "workspace")
-    left = [
-        process.pid
-        for process in psutil.process_iter(["environ"])
-        if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == workspace
-    ]
-    assert not left, "a stopped driver leaves nobody behind"
+    finish(first, folder, 3)
 
 
 def test_what_a_finished_campaign_offers(

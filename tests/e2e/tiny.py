@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start ``campaign launch`` on the tiny campaign as a process of its own.
+    """Start ``campaign launch`` on the tiny campaign, as a process (and process group) of its own.
 
     Its output goes to a file: a pipe would stay open with the workers of a killed driver.
     """
@@ -73,7 +73,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     with (folder / "output.txt").open("wb") as output:
         return subprocess.Popen(
             [*command, "launch", str(folder), *arguments], env=environment(), stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
 

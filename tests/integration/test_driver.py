@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from campaign.execution.driver import Driver, Ending
+from campaign.execution.driver import MAX_LOSSES, Driver, Ending
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.progress import Progress
@@ -101,6 +101,14 @@ def test_each_outcome_has_its_rule(workspace: Workspace) -> None:
     }  # fmt: skip
     logs = [p.read_text() for p in (workspace.logs / "tasks").iterdir()]
     assert any("RuntimeError" in text for text in logs), "tracebacks are kept for the curious"
+
+
+def test_what_is_lost_again_and_again_is_quarantined(workspace: Workspace) -> None:
+    unlucky, doomed = toy("sample", does="lost", times=2, value=1), toy("sample", does="lost")
+    ending, _ = run([unlucky, doomed], workspace)
+    assert value(unlucky, workspace) == 1
+    assert list(ending.quarantined) == [doomed.label]
+    assert outcomes(workspace) == {"done": 1, "lost": 2 + MAX_LOSSES}
 
 
 def test_finished_items_survive_the_death_of_their_worker(workspace: Workspace) -> None:

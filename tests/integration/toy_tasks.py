@@ -32,8 +32,8 @@ def make(request: dict[str, Any]) -> dict[str, Any]:
     time.sleep(req.settings.get("seconds", 0.0))
     does, times = req.settings.get("does", "part"), req.settings.get("times", 10**6)
     if _attempt(req) < times:
-        if does == "continue":
-            return Result("continue").to_json()
+        if does in {"continue", "lost"}:
+            return Result(does, message="on purpose").to_json()
         if does == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if does in {"method", "input", "workspace", "software"}:

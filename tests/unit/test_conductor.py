@@ -15,7 +15,7 @@ from campaign.ledger import Ledger, read_ledger
 from campaign.progress import Progress, StageProgress, with_running
 from campaign.sites.site import Pool, available_cores, packaged_sites, read_site
 from campaign.workspace import Workspace
-from data_store.errors import InputError, MethodError, StoreError, WorkspaceError
+from data_store.errors import InputError, LostError, MethodError, StoreError, WorkspaceError
 
 
 def test_a_torn_line_is_counted_and_hides_nothing(tmp_path: Path) -> None:
@@ -84,6 +84,7 @@ def answers(kind: type[Exception] | None) -> Any:
         (MethodError, "failed_method"),
         (StoreError, "failed_method"),
         (WorkspaceError, "failed_workspace"),
+        (LostError, "lost"),
         (RuntimeError, "failed_software"),
     ],
 )
