@@ -7,17 +7,21 @@ is found again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign.freezing import check_owner, thaw
+from campaign.freezing import check_launched, check_owner, thaw
+from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
-from campaign.progress import Progress, progress_of, with_running
+from campaign.progress import Progress, progress_of, with_quarantine, with_running
+from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
 from campaign.sites.site import read_site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.templates import write_template
+from campaign.verifying import Verification, verify
+from campaign.why import Explanation, explain
 from campaign.workspace import Workspace
 from data_store.errors import InputError
 
@@ -175,7 +179,70 @@ class Campaign:
         """How far the last launch is, or has come."""
         plan = self.launched_plan()
         found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
-        return with_running(found, self.workspace.running)
+        found = with_running(found, self.workspace.running)
+        return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+
+    def retry(self, items: Sequence[str] = (), cause: str | None = None) -> list[Quarantined]:
+        """Lift quarantines: the next launch tries these parts again, with fresh tries.
+
+        Parameters
+        ----------
+        items : sequence of str
+            Labels, stages or beginnings of fingerprints; by default all that is in quarantine.
+        cause : {"method", "software", "lost"}, optional
+            Only what is in quarantine by this cause.
+
+        Returns
+        -------
+        list of Quarantined
+            What was lifted.
+
+        Raises
+        ------
+        InputError
+            If a name fits nothing in quarantine, a driver is at work, or nothing was launched.
+        WorkspaceError
+            If the file system refuses.
+        """
+        check_launched(self.workspace)
+        with self.workspace.locked(), Ledger(self.workspace.ledger) as ledger:
+            chosen = choose(kept(self.workspace), items, cause)
+            for entry in chosen:
+                lift(self.workspace, entry)
+                ledger.write(
+                    "lifted", stage=entry.stage, label=entry.label, fingerprint=entry.fingerprint
+                )
+        return chosen
+
+    def why(self, item: str) -> Explanation:
+        """What one part is, what became of it, and what to do about it.
+
+        Parameters
+        ----------
+        item : str
+            Label, beginning of a fingerprint, or a stage of one part.
+
+        Raises
+        ------
+        InputError
+            If that is no part of the campaign, or several; or nothing was launched.
+        """
+        return explain(self.launched_plan(), self.workspace, item)
+
+    def verify_data(self, stage: str | None = None) -> Verification:
+        """Compare every part that is there with its manifest, byte by byte.
+
+        Parameters
+        ----------
+        stage : str, optional
+            Only parts of this stage.
+
+        Raises
+        ------
+        InputError
+            If there is no such stage, or nothing was launched.
+        """
+        return verify(self.launched_plan(), self.workspace, stage)
 
     def report(self) -> dict[str, Any]:
         """Write the report anew from what is there, and return what `report.json` holds.

@@ -17,7 +17,7 @@ from campaign.workspace import Workspace
 from data_store.errors import InputError
 from data_store.work import write_atomic
 
-__all__ = ["check_owner", "freeze", "thaw"]
+__all__ = ["check_launched", "check_owner", "freeze", "thaw"]
 
 
 def check_owner(workspace: Workspace, name: str) -> None:
@@ -35,6 +35,21 @@ def check_owner(workspace: Workspace, name: str) -> None:
         raise InputError(
             f"the workspace {workspace.root} belongs to campaign {owner!r}, not to {name!r}",
             "give this campaign a workspace of its own with --workspace, or its old name back",
+        )
+
+
+def check_launched(workspace: Workspace) -> None:
+    """Refuse a workspace in which nothing was launched.
+
+    Raises
+    ------
+    InputError
+        If nothing was.
+    """
+    if not workspace.campaign_file.exists():
+        raise InputError(
+            f"no campaign was launched in {workspace.root}",
+            "`campaign launch FOLDER` starts one; or give its folder",
         )
 
 
@@ -60,11 +75,7 @@ def thaw(workspace: Workspace) -> CampaignSpec:
     InputError
         If nothing was launched here.
     """
-    if not workspace.campaign_file.exists():
-        raise InputError(
-            f"no campaign was launched in {workspace.root}",
-            "`campaign launch FOLDER` starts one; or give its folder",
-        )
+    check_launched(workspace)
     path = workspace.campaign_file
     return parse_spec(read_toml(path), str(path), workspace.root)
 

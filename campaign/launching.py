@@ -1,7 +1,8 @@
 """One launch, from a spec to a report: what `campaign launch` and `Campaign.launch` both do.
 
 The order matters: the workspace is prepared and locked, its owner checked, what the user brought
-tried out, what an earlier driver left behind ended, and only then are workers started.
+tried out, parts that are there glanced at, what an earlier driver left behind ended, and only then
+are workers started.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from campaign.plan.build import Plan, build_plan
 from campaign.preflight import preflight
 from campaign.progress import Progress, progress_of
 from campaign.sites.site import Site
+from campaign.verifying import refuse_damaged
 from campaign.workspace import Workspace
 from data_store.provenance import provenance
 
@@ -53,7 +55,8 @@ def launch(
     Raises
     ------
     InputError
-        If the workspace is another campaign's or in use, or what the user brought is unusable.
+        If the workspace is another campaign's or in use, holds a damaged part that the plan would
+        read, or what the user brought is unusable.
     WorkspaceError
         If the file system refuses; a later launch goes on.
     Stopped
@@ -67,6 +70,7 @@ def launch(
     workspace.prepare()
     with workspace.locked(), Ledger(workspace.ledger) as ledger:
         plan = build_plan(spec)
+        refuse_damaged(plan, workspace)
         if not progress_of(plan.parts, workspace.parts, workspace.work).complete:
             preflight(spec)
         freeze(workspace, spec)
@@ -80,7 +84,8 @@ def launch(
         started = time.time()
         ending = Driver(plan.parts, workspace, site, ledger, display).run()
         ledger.write(
-            "ended", complete=ending.complete, quarantined=ending.quarantined,
+            "ended", complete=ending.complete,
+            quarantined=[entry.fingerprint for entry in ending.quarantined],
             blocked=list(ending.blocked), wall_s=round(time.time() - started, 1),
         )  # fmt: skip
         return _outcome(plan, workspace, ending)
@@ -91,8 +96,8 @@ def _outcome(plan: Plan, workspace: Workspace, ending: Ending) -> Outcome:
     from campaign.report.write import write_report
 
     progress = progress_of(plan.parts, workspace.parts, workspace.work)
-    quorum = plan.spec.campaign.quorum
-    within = all(stage.done >= quorum * stage.total for stage in progress.stages)
+    quorum_of = plan.spec.campaign.quorum_of
+    within = all(stage.done >= quorum_of(stage.stage) * stage.total for stage in progress.stages)
     simulated = next((s for s in progress.stages if s.stage == "simulate"), None)
     if simulated is None or not simulated.done:
         return Outcome(ending, None, within)

@@ -1,4 +1,6 @@
-"""The ledger: an append-only JSONL file of what happened, written by the driver alone.
+"""The ledger: an append-only JSONL file of what happened, written by who holds the workspace.
+
+That is the driver, and `campaign retry` while there is none.
 
 It is history, never truth: whether something is done is decided by its part. So a torn last line (a
 driver that was killed while writing) is left where it is and skipped, counted, by the reader.

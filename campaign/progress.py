@@ -1,7 +1,7 @@
 """`Progress`: how far each stage is, as the driver sees it; what displays are drawn from.
 
-A snapshot is plain data. It is derived from the plan and from parts in their place, so that it is
-the same whether a driver runs or not.
+A snapshot is plain data. It is derived from the plan, from parts in their place and from the files
+of those in quarantine, so that it is the same whether a driver runs or not.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from data_store.parts import part_path
+from campaign.quarantine import Quarantined
+from data_store.parts import is_made
 from data_store.work import item_keys
 
-__all__ = ["Progress", "StageProgress", "progress_of", "with_running"]
+__all__ = [
+    "Mark",
+    "Progress",
+    "StageProgress",
+    "living_marks",
+    "progress_of",
+    "with_quarantine",
+    "with_running",
+]
 
 
 @dataclass(frozen=True)
@@ -31,8 +40,10 @@ class StageProgress:
     Parameters
     ----------
     stage, title : str
-    total, done, running, failed : int
+    total, done, running : int
         Items: single labels, chunks, trainings, blocks of replicas.
+    failed : int
+        Parts in quarantine.
     """
 
     stage: str
@@ -50,10 +61,17 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """All stages at one moment."""
+    """All stages at one moment.
+
+    Parameters
+    ----------
+    stages : tuple of StageProgress
+    quarantined : tuple of Quarantined
+        Parts that are not tried again until `campaign retry`.
+    """
 
     stages: tuple[StageProgress, ...]
-    notes: tuple[str, ...] = field(default=())
+    quarantined: tuple[Quarantined, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -64,10 +82,16 @@ class Progress:
         """Plain data."""
         return {"complete": self.complete, **asdict(self)}
 
-    def with_stage(self, name: str, *, running: int, failed: int) -> Progress:
-        """Progress with one stage's items in flight and failed."""
+    def counting(
+        self, *, running: Mapping[str, int] | None = None, failed: Mapping[str, int] | None = None
+    ) -> Progress:
+        """Progress with items in flight, or failed, by stage."""
         stages = tuple(
-            replace(s, running=running, failed=failed) if s.stage == name else s
+            replace(
+                s,
+                running=s.running if running is None else running.get(s.stage, 0),
+                failed=s.failed if failed is None else failed.get(s.stage, 0),
+            )
             for s in self.stages
         )
         return replace(self, stages=stages)
@@ -75,7 +99,7 @@ class Progress:
 
 def _done_items(part: PlannedPart, parts_root: Path, work_root: Path) -> int:
     total = part.items.count if part.items else 1
-    if (part_path(parts_root, part.stage, part.fingerprint) / "manifest.json").exists():
+    if is_made(parts_root, part.stage, part.fingerprint):
         return total
     if part.items is None:
         return 0
@@ -83,21 +107,44 @@ def _done_items(part: PlannedPart, parts_root: Path, work_root: Path) -> int:
     return min(len(item_keys(work_root / part.items.fingerprint)), total)
 
 
-def with_running(progress: Progress, marks: Path) -> Progress:
-    """Progress with the tasks that are in flight on this machine, by the marks they left.
+@dataclass(frozen=True)
+class Mark:
+    """What a worker left to say that it is at a task.
 
-    A mark whose process is gone was left by a kill; it counts for nothing.
+    Parameters
+    ----------
+    task, host : str
+    pid : int
+    started_unix : float
     """
-    running: Counter[str] = Counter()
-    for path in marks.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            mark = json.loads(path.read_text(encoding="utf-8"))
-            if mark["host"] == platform.node():
-                os.kill(mark["pid"], 0)  # no signal: asks whether there is such a process
-            running[path.name.split("-")[0]] += 1
-    for stage, count in running.items():
-        progress = progress.with_stage(stage, running=count, failed=0)
-    return progress
+
+    task: str
+    host: str
+    pid: int
+    started_unix: float
+
+
+def living_marks(marks: Path) -> Iterator[Mark]:
+    """Marks of tasks in flight; one whose process on this machine is gone was left by a kill."""
+    for path in sorted(marks.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it ended while we looked
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["host"] == platform.node():
+                os.kill(found["pid"], 0)  # no signal: asks whether there is such a process
+            yield Mark(path.stem, found["host"], found["pid"], found["started_unix"])
+
+
+def with_running(progress: Progress, marks: Path) -> Progress:
+    """Progress with the tasks that are in flight, by the marks they left."""
+    running = Counter(mark.task.split("-")[0] for mark in living_marks(marks))
+    return progress.counting(running=running)
+
+
+def with_quarantine(progress: Progress, entries: Iterable[Quarantined]) -> Progress:
+    """Progress with the parts that are in quarantine."""
+    found = tuple(entries)
+    counted = progress.counting(failed=Counter(entry.stage for entry in found))
+    return replace(counted, quarantined=found)
 
 
 def progress_of(plan: Iterable[PlannedPart], parts_root: Path, work_root: Path) -> Progress:

@@ -52,6 +52,16 @@ class Workspace:
         return self.root / "running"
 
     @property
+    def quarantine(self) -> Path:
+        """What is not tried again until it is told to: a file per part."""
+        return self.root / "quarantine"
+
+    @property
+    def task_logs(self) -> Path:
+        """Tracebacks of failed tasks, one file by task, the latest."""
+        return self.logs / "tasks"
+
+    @property
     def logs(self) -> Path:
         """Logs of Parsl and tracebacks of failed items."""
         return self.root / "logs"

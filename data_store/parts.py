@@ -11,6 +11,19 @@ A part is a folder ``parts/<stage>/<fingerprint>`` with
 It is written into a hidden sibling, synced and renamed, so that it is there whole or not at all;
 where the target exists already, ours is discarded. Nothing is ever changed or deleted. It is not a
 place for unfinished work (`data_store.work`).
+
+What becomes of a part after an upgrade of this project is decided by two numbers:
+
+- its *schema*, how it is laid out. A part of an older schema is upgraded when it is opened, in
+  memory, by the chain of small functions in `data_store.manifests`; what lies on disk stays as it
+  is. Where the chain has a gap, and where the schema is newer than this version knows, the part is
+  refused with a message that says what to do: never guessed at.
+- the *version of its stage*, what it means. That is in its fingerprint, so a part of an older
+  version is not in the plan any more: it stays where it is, unused, and is made anew, and with it
+  what depends on it, alone.
+
+An upgrade may rename, move or add what the manifest says; what would change a number is no
+upgrade but another version of the stage.
 """
 
 from __future__ import annotations
@@ -30,17 +43,23 @@ from numpy.typing import NDArray
 
 from data_store.arrays import read_array, write_arrays
 from data_store.columns import Column
-from data_store.errors import StoreError, WorkspaceError
+from data_store.errors import InputError, StoreError, WorkspaceError
 from data_store.fingerprints import canonical_json, file_digest
+from data_store.manifests import MANIFEST, SCHEMA, UPGRADED_FROM, read_manifest
 from data_store.provenance import provenance as make_provenance
 from data_store.work import sync_folder
 
-__all__ = ["SCHEMA", "Part", "find_part", "open_part", "part_path", "verify_part", "write_part"]
+__all__ = [
+    "Part",
+    "find_part",
+    "glance_at_part",
+    "is_made",
+    "open_part",
+    "part_path",
+    "verify_part",
+    "write_part",
+]
 
-SCHEMA = 1
-"""Version of the part layout. A reader refuses a newer one and upgrades an older one."""
-
-_MANIFEST = "manifest.json"
 _ARRAYS = "data.zarr"
 
 
@@ -135,10 +154,15 @@ def part_path(parts_root: Path, stage: str, fingerprint: str) -> Path:
     return parts_root / stage / fingerprint
 
 
+def is_made(parts_root: Path, stage: str, fingerprint: str) -> bool:
+    """Whether the part is in its place: the only record of completion."""
+    return (part_path(parts_root, stage, fingerprint) / MANIFEST).exists()
+
+
 def find_part(parts_root: Path, stage: str, fingerprint: str) -> Part | None:
     """The part, or None where it has not been made."""
-    path = part_path(parts_root, stage, fingerprint)
-    return open_part(path) if (path / _MANIFEST).exists() else None
+    made = is_made(parts_root, stage, fingerprint)
+    return open_part(part_path(parts_root, stage, fingerprint)) if made else None
 
 
 def open_part(path: Path) -> Part:
@@ -147,21 +171,10 @@ def open_part(path: Path) -> Part:
     Raises
     ------
     StoreError
-        If there is none, its manifest is damaged, or a newer version of this project wrote it.
+        If there is none, its manifest is damaged, a newer version of this project wrote it, or an
+        older one from which no upgrade leads here.
     """
-    try:
-        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(f"no part at {path}", "launch the campaign that makes it") from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"manifest of {path} is unreadable: {error}") from error
-    schema = manifest.get("schema")
-    if schema != SCHEMA:
-        raise StoreError(
-            f"{path} has schema {schema}, this version reads {SCHEMA}",
-            "use the version of the project that wrote it, or make it anew",
-        )
-    return Part(path, manifest)
+    return Part(path, read_manifest(path))
 
 
 def content_digest(
@@ -265,7 +278,7 @@ def _seal(aside: Path, manifest: dict[str, Any]) -> None:
         }
         for path in _files_below(aside)
     }
-    (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     for path in _files_below(aside):
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -278,32 +291,98 @@ def _rename_into_place(aside: Path, target: Path) -> None:
         aside.rename(target)
     except OSError:
         # Another attempt at the same fingerprint was first; its content is as good as ours.
-        if not (target / _MANIFEST).exists():
+        if not (target / MANIFEST).exists():
             raise
     sync_folder(target.parent)
 
 
+def glance_at_part(path: Path) -> list[str]:
+    """Compare a part with its manifest by the sizes of its files alone; nothing else is read.
+
+    Returns
+    -------
+    list of str
+        What is wrong, in words; empty where nothing is seen.
+    """
+    try:
+        part = open_part(path)
+        return [
+            f"{name}: {problem}"
+            for name, listed in sorted(part.manifest["files"].items())
+            if (problem := _other_size(path / name, listed["bytes"]))
+        ]
+    except StoreError as error:
+        return [f"{MANIFEST}: {error.message}; {error.hint}"]
+    except (KeyError, TypeError, ValueError) as error:
+        return [_senseless(error)]
+
+
+def _other_size(path: Path, expected: int) -> str:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return "missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
+    return "" if size == expected else f"{size} bytes, expected {expected}"
+
+
+def _senseless(error: Exception) -> str:
+    return f"{MANIFEST}: makes no sense ({type(error).__name__}: {error})"
+
+
 def verify_part(part: Part) -> list[str]:
-    """Compare a part with its manifest, byte by byte.
+    """Compare a part with its manifest, byte by byte, and with the place where it lies.
+
+    The content digest is computed again too, but for a part that was upgraded on opening: its
+    digest is of an older layout, and the hashes of its files cover every byte of it.
 
     Returns
     -------
     list of str
         What is wrong, in words; empty where all is well.
     """
+    try:
+        problems = [*_misplaced(part), *_other_files(part)]
+        if problems or UPGRADED_FROM in part.manifest:
+            return problems
+        return list(_other_content(part))
+    except (StoreError, InputError) as error:
+        return [error.message]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError) as error:
+        return [_senseless(error)]
+
+
+def _misplaced(part: Part) -> Iterator[str]:
+    for what, said, found in (
+        ("stage", part.stage, part.path.parent.name),
+        ("fingerprint", part.fingerprint, part.path.name),
+    ):
+        if said != found:
+            yield f"{MANIFEST}: says {what} {said}, lies in {found}"
+
+
+def _other_files(part: Part) -> Iterator[str]:
+    """Yield which files are missing, foreign or of another content."""
     listed: dict[str, dict[str, Any]] = part.manifest["files"]
     present = {path.relative_to(part.path).as_posix() for path in _files_below(part.path)}
-    problems = [f"{name}: missing" for name in sorted(set(listed) - present)]
-    problems += [f"{name}: not in the manifest" for name in sorted(present - {*listed, _MANIFEST})]
+    yield from (f"{name}: missing" for name in sorted(set(listed) - present))
+    yield from (f"{name}: not in the manifest" for name in sorted(present - {*listed, MANIFEST}))
     for name in sorted(set(listed) & present):
-        if file_digest(part.path / name) != listed[name]["sha256"]:
-            problems.append(f"{name}: content differs from its hash")
-    if not problems:
-        columns = {
-            name: Column(np.asarray(part.read(name, unit)), unit)
-            for name, unit in part.units.items()
-        }
-        content = {name: part.file(name).read_bytes() for name in part.manifest["content_files"]}
-        if content_digest(columns, part.metadata, content) != part.digest:
-            problems.append("manifest: the content digest does not match")
-    return problems
+        problem = _other_size(part.path / name, listed[name]["bytes"])
+        if problem:
+            yield f"{name}: {problem}"
+        elif file_digest(part.path / name) != listed[name]["sha256"]:
+            yield f"{name}: content differs from its hash"
+
+
+def _other_content(part: Part) -> Iterator[str]:
+    """Yield what the manifest says wrongly of files that are as they were written."""
+    columns = {
+        name: Column(np.asarray(part.read(name, unit)), unit) for name, unit in part.units.items()
+    }
+    for name, (values, _) in columns.items():
+        spec = part.manifest["columns"][name]
+        if values.dtype.str != spec["dtype"] or list(values.shape) != spec["shape"]:
+            yield f"{MANIFEST}: column {name} is {values.dtype.str} {list(values.shape)}"
+    content = {name: part.file(name).read_bytes() for name in part.manifest["content_files"]}
+    if content_digest(columns, part.metadata, content) != part.digest:
+        yield f"{MANIFEST}: the content digest does not match"

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from campaign.plan.power import Power
 from campaign.progress import Progress, StageProgress
+from campaign.quarantine import Quarantined
 
 __all__ = [
     "LineDisplay",
     "LiveDisplay",
     "console_for",
+    "left_out_in_words",
     "power_in_words",
     "print_report",
     "progress_table",
+    "progress_view",
 ]
 
 _WIDTH_OF_LOGS = 120
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+_SHOWN = 20
 
 
 def console_for(*, stderr: bool = False) -> Console:
@@ -50,6 +57,26 @@ def progress_table(progress: Progress) -> Table:
             stage.title, _bar(stage), f"{stage.done}/{stage.total}", str(stage.running), failed
         )
     return table
+
+
+def progress_view(progress: Progress) -> Group:
+    """Table of all stages, and below it what is in quarantine."""
+    lines = left_out_in_words(progress.quarantined)
+    return Group(progress_table(progress), *map(Text, lines))
+
+
+def left_out_in_words(entries: Sequence[Quarantined], blocked: int = 0) -> list[str]:
+    """Lines on what is in quarantine, how many parts need it, and how to have it tried again."""
+    lines = [f"quarantined: {entry.in_words}" for entry in entries[:_SHOWN]]
+    if len(entries) > _SHOWN:
+        lines.append(f"quarantined: {len(entries) - _SHOWN} more; --json lists all")
+    needing = f" and {blocked} that need those" if blocked else ""
+    if entries:
+        lines.append(
+            f"left out: {len(entries)} in quarantine{needing}; `campaign why FOLDER ITEM` says "
+            "more, `campaign retry FOLDER` has them tried again"
+        )
+    return lines
 
 
 def _bar(stage: StageProgress, width: int = 24) -> str:
@@ -78,7 +105,7 @@ class LiveDisplay:
 
     def __call__(self, progress: Progress) -> None:
         """Show this state."""
-        self._live.update(progress_table(progress))
+        self._live.update(progress_view(progress))
 
 
 class LineDisplay:
@@ -88,6 +115,7 @@ class LineDisplay:
         self._console = console
         self._started = time.monotonic()
         self._shown: dict[str, tuple[float, StageProgress]] = {}
+        self._quarantined: set[str] | None = None
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -97,6 +125,7 @@ class LineDisplay:
 
     def __call__(self, progress: Progress) -> None:
         """Write a line for each stage that moved, finished ones at once."""
+        self._say_quarantined(progress.quarantined)
         now = time.monotonic()
         for stage in progress.stages:
             when, before = self._shown.get(stage.stage, (-math.inf, None))
@@ -106,6 +135,17 @@ class LineDisplay:
             if ended or now - when >= _SECONDS_BETWEEN_LINES:
                 self._shown[stage.stage] = (now, stage)
                 self._console.print(_line(stage, now - self._started), highlight=False)
+
+    def _say_quarantined(self, entries: Sequence[Quarantined]) -> None:
+        """All that earlier launches left in quarantine, once; then what is new in it."""
+        if self._quarantined is None:
+            lines = left_out_in_words(entries)
+        else:
+            new = [entry for entry in entries if entry.fingerprint not in self._quarantined]
+            lines = [f"quarantined: {entry.in_words}" for entry in new]
+        self._quarantined = {entry.fingerprint for entry in entries}
+        for line in lines:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _line(stage: StageProgress, elapsed_s: float) -> str:

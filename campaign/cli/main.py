@@ -1,8 +1,8 @@
 """``campaign``: the verbs.
 
-Exit codes: 0 done; 1 the campaign ended with failures beyond its quorum; 2 unusable input; 3
-stopped, can be resumed. A user's mistake gives a message, never a traceback; with ``--json`` errors
-are JSON too, on standard error.
+Exit codes: 0 done; 1 the campaign ended with failures beyond its quorum (`data verify`: a part is
+damaged); 2 unusable input; 3 stopped, can be resumed. A user's mistake gives a message, never a
+traceback; with ``--json`` errors are JSON too, on standard error.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-import tomllib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -22,13 +22,23 @@ from campaign.cli.display import (
     LineDisplay,
     LiveDisplay,
     console_for,
+    left_out_in_words,
     power_in_words,
     print_report,
-    progress_table,
+    progress_view,
+)
+from campaign.cli.operations import data, retry, why
+from campaign.cli.options import (
+    FolderArgument,
+    JsonOption,
+    SetOption,
+    WorkspaceOption,
+    open_campaign,
+    say,
 )
 from campaign.plan.power import power_of
 from campaign.templates import templates
-from data_store.errors import CampaignError, InputError
+from data_store.errors import CampaignError
 
 __all__ = ["app", "main"]
 
@@ -40,42 +50,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-FolderArgument = Annotated[
-    Path, typer.Argument(help="Folder of the campaign, or its campaign file.", show_default=False)
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Lay a setting over the file; repeatable."),
-]
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option(help="Where everything is kept; by default `workspace` beside the file."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-
-
-def _settings(assignments: list[str] | None) -> dict[str, Any]:
-    """Values by dotted key from ``KEY=VALUE``, the value as TOML, or a bare string."""
-    found = {}
-    for text in assignments or []:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {text!r}", "write --set KEY=VALUE, as dynamics.replicas=64")
-        try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value
-    return found
-
-
-def _open(
-    folder: Path, workspace: Path | None = None, assignments: list[str] | None = None
-) -> Campaign:
-    return Campaign.read(folder, settings=_settings(assignments), workspace=workspace)
-
-
-def _say(data: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+app.command()(retry)
+app.command()(why)
+app.add_typer(data, name="data")
 
 
 @app.command()
@@ -89,7 +66,7 @@ def init(
     """Write a campaign file to start from."""
     campaign = Campaign.from_template(template, directory or Path(template))
     if as_json:
-        _say({"campaign_file": str(campaign.file)})
+        say({"campaign_file": str(campaign.file)})
         return
     console = Console(highlight=False)
     folder = directory or Path(template)
@@ -105,14 +82,14 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a campaign without computing: all errors at once."""
-    campaign = _open(folder, workspace, assignments)
+    campaign = open_campaign(folder, workspace, assignments)
     plan = campaign.validate()
     stages: dict[str, int] = {}
     for part in plan.parts:
         stages[part.stage] = stages.get(part.stage, 0) + (part.items.count if part.items else 1)
     power = power_of(plan.spec)
     if as_json:
-        _say({"valid": True, "items": stages, "power": power.to_json()})
+        say({"valid": True, "items": stages, "power": power.to_json()})
         return
     counted = ", ".join(f"{count} {name}" for name, count in stages.items())
     console = Console(highlight=False)
@@ -130,22 +107,20 @@ def launch(
     as_json: JsonOption = False,
 ) -> None:
     """Run a campaign; the same command starts and resumes."""
-    campaign = _open(folder, workspace, assignments)
+    campaign = open_campaign(folder, workspace, assignments)
     console = console_for(stderr=as_json)
     with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
         outcome = campaign.launch(site, display)
-    for label, message in outcome.ending.quarantined.items():
-        console.print(f"left out: {label}: {message}", highlight=False, markup=False)
-    if outcome.ending.blocked:
-        console.print(f"{len(outcome.ending.blocked)} items that need those were not made")
+    for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if outcome.report is not None and not as_json:
         print_report(console, outcome.report)
         console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)
     if as_json:
-        _say(
+        say(
             {
                 "complete": outcome.ending.complete,
-                "quarantined": outcome.ending.quarantined,
+                "quarantined": [asdict(entry) for entry in outcome.ending.quarantined],
                 "blocked": list(outcome.ending.blocked),
                 "report_json": str(campaign.workspace.report_json) if outcome.report else None,
                 "report_html": str(campaign.workspace.report_html) if outcome.report else None,
@@ -162,17 +137,17 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a campaign is."""
-    campaign = _open(folder, workspace)
+    campaign = open_campaign(folder, workspace)
     console = console_for()
     if as_json:
         while True:
             progress = campaign.status()
-            _say(progress.to_json())
+            say(progress.to_json())
             if not watch or progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
-        console.print(progress_table(campaign.status()))
+        console.print(progress_view(campaign.status()))
         return
     with LiveDisplay(console) as display:
         while True:
@@ -188,10 +163,10 @@ def report(
     folder: FolderArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
 ) -> None:
     """Write the report anew from what is there, and print its results."""
-    campaign = _open(folder, workspace)
+    campaign = open_campaign(folder, workspace)
     found = campaign.report()
     if as_json:
-        _say(found)
+        say(found)
         return
     console = console_for()
     print_report(console, found)
@@ -210,9 +185,9 @@ def import_labels(
     """Check published labels and copy them to where the campaign file looks for them."""
     from campaign.exchange import import_file
 
-    found = import_file(_open(folder), file, role)
+    found = import_file(open_campaign(folder), file, role)
     if as_json:
-        _say(found)
+        say(found)
         return
     Console(highlight=False).print(
         f"{found['structures']} structures of {found['formula']} from {file} -> {found['path']}"
@@ -230,9 +205,9 @@ def export(
     """Write structures as extended xyz, or trained models, from the workspace."""
     from campaign.exchange import export_files
 
-    found = export_files(_open(folder, workspace), what, to)
+    found = export_files(open_campaign(folder, workspace), what, to)
     if as_json:
-        _say(found)
+        say(found)
         return
     Console(highlight=False).print(f"wrote {found['count']} {what} to {to}")
 

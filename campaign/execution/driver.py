@@ -5,7 +5,8 @@ and the next one goes on from the workspace. Outcomes are treated by class: *don
 (handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
 (one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
 tries, up to a cap that tells a loss from a task that kills its worker); *input cannot be used* and
-*workspace refuses* (all stops; what is finished is kept).
+*workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch: what is
+in it, and what needs that, is left out until `campaign retry`.
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
@@ -18,11 +19,14 @@ from __future__ import annotations
 import itertools
 import signal
 import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from campaign.execution.parsl_config import workers_of
@@ -31,7 +35,8 @@ from campaign.execution.workers import Workers, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, progress_of
+from campaign.progress import Progress, progress_of, with_quarantine
+from campaign.quarantine import Cause, Quarantined, keep, kept_of
 from campaign.sites.site import Site, available_cores
 from campaign.workspace import Workspace
 from data_store.errors import InputError, Stopped, WorkspaceError
@@ -55,13 +60,13 @@ class Ending:
 
     Parameters
     ----------
-    quarantined : dict of str to str
-        Label of each part that will not be made, and why.
+    quarantined : tuple of Quarantined
+        Parts that are not made, of this launch or an earlier one, and why.
     blocked : tuple of str
         Labels of parts that need one of those.
     """
 
-    quarantined: dict[str, str] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
     blocked: tuple[str, ...] = ()
 
     @property
@@ -99,7 +104,7 @@ class Driver:
         self._flight: dict[Future[Answer], Task] = {}
         self._losses: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
-        self._quarantined: dict[str, str] = {}
+        self._quarantined = kept_of(workspace, self.plan)
 
     def run(self) -> Ending:
         """Make everything that can be made.
@@ -107,7 +112,7 @@ class Driver:
         Raises
         ------
         InputError
-            If what the user brought cannot be used.
+            If what the user brought cannot be used, or a quarantine file cannot be read.
         WorkspaceError
             If the file system refuses; a later launch goes on.
         Stopped
@@ -216,15 +221,16 @@ class Driver:
         if isinstance(error, WorkspaceError):
             raise error
         kind = "lost" if is_infrastructure_loss(error) else "failed_software"
+        host, message = getattr(error, "hostname", ""), f"{type(error).__name__}: {error}"
         self.ledger.write(
             "result", outcome=kind, task=task.name, stage=task.part.stage, label=task.part.label,
-            fingerprint=task.part.fingerprint, items=task.items, message=f"{type(error).__name__}: "
-            f"{error}",
+            fingerprint=task.part.fingerprint, items=task.items, message=message, host=host,
         )  # fmt: skip
         if kind == "failed_software":
-            self._failed(task, str(error))
+            self._keep_detail(task, "".join(traceback.format_exception(error)))
+            self._failed(task, message, host)
         else:
-            self._lost(task)
+            self._lost(task, message, host)
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -238,51 +244,61 @@ class Driver:
         self._keep_detail(task, detail)
         if outcome == "failed_input":
             raise InputError(f"{task.part.label}: {answer['message']}")
+        message, host = answer["message"], answer["resources"]["host"]
         if outcome == "failed_method":
-            self._quarantine(task, answer["message"])
+            self._quarantine(task, "method", message, host)
         elif outcome == "failed_software":
-            self._failed(task, answer["message"])
+            self._failed(task, message, host)
         elif outcome == "lost":
-            self._lost(task)
+            self._lost(task, message, host)
         elif outcome == "done" and task.merges:
             self._done.add(task.part.fingerprint)
 
-    def _lost(self, task: Task) -> None:
+    def _lost(self, task: Task, message: str, host: str) -> None:
         self._losses[task.name] += 1
         if self._losses[task.name] >= MAX_LOSSES:
-            self._quarantine(task, f"its worker was lost {MAX_LOSSES} times")
+            said = f"its worker was lost {MAX_LOSSES} times, the last time: {message}"
+            self._quarantine(task, "lost", said, host)
 
-    def _failed(self, task: Task, message: str) -> None:
+    def _failed(self, task: Task, message: str, host: str) -> None:
         self._failures[task.name] += 1
         if self._failures[task.name] >= MAX_SOFTWARE_TRIES:
-            self._quarantine(task, message)
+            self._quarantine(task, "software", message, host)
 
-    def _quarantine(self, task: Task, message: str) -> None:
-        self._quarantined[task.part.fingerprint] = message
-        self.ledger.write(
-            "quarantined", stage=task.part.stage, label=task.part.label,
-            fingerprint=task.part.fingerprint, message=message,
+    def _quarantine(self, task: Task, cause: Cause, message: str, host: str) -> None:
+        part, log = task.part, self._log_of(task)
+        entry = Quarantined(
+            part.stage, part.fingerprint, part.label, cause, message, task.name, host, time.time(),
+            str(log.relative_to(self.workspace.root)) if log.exists() else "",
         )  # fmt: skip
+        keep(self.workspace, entry)
+        self._quarantined[part.fingerprint] = entry
+        self.ledger.write(
+            "quarantined", stage=part.stage, label=part.label, fingerprint=part.fingerprint,
+            cause=cause, message=message,
+        )  # fmt: skip
+
+    def _log_of(self, task: Task) -> Path:
+        return self.workspace.task_logs / f"{task.name}.log"
 
     def _keep_detail(self, task: Task, detail: str) -> None:
         if detail:
-            write_atomic(self.workspace.logs / "tasks" / f"{task.name}.log", detail.encode())
+            write_atomic(self._log_of(task), detail.encode())
 
     def _show(self) -> None:
         progress = progress_of(self.plan, self.workspace.parts, self.workspace.work)
-        for name in STAGES:
-            running = sum(t.items for t in self._flight.values() if t.part.stage == name)
-            failed = sum(p.fingerprint in self._quarantined for p in self.plan if p.stage == name)
-            if running or failed:
-                progress = progress.with_stage(name, running=running, failed=failed)
-        self.display(progress)
+        running: Counter[str] = Counter()
+        for task in self._flight.values():
+            running[task.part.stage] += task.items
+        progress = progress.counting(running=running)
+        self.display(with_quarantine(progress, self._quarantined.values()))
 
     def _ending(self) -> Ending:
         labels = {part.fingerprint: part.label for part in self.plan}
         opened = {part.fingerprint for part in self._open_parts()}
         rest = set(labels) - self._done - set(self._quarantined) - opened
         return Ending(
-            {labels[f]: message for f, message in self._quarantined.items()},
+            tuple(self._quarantined[f] for f in labels if f in self._quarantined),
             tuple(part.label for part in self.plan if part.fingerprint in rest),
         )
 

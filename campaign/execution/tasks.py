@@ -13,7 +13,7 @@ from typing import Any
 from apps.contract import Request
 from campaign.plan.items import Items, PlannedPart
 from campaign.workspace import Workspace
-from data_store.parts import part_path
+from data_store.parts import is_made, part_path
 from data_store.work import item_keys
 
 __all__ = ["Task", "is_done", "tasks_of"]
@@ -47,7 +47,7 @@ class Task:
 
 def is_done(part: PlannedPart, workspace: Workspace) -> bool:
     """Whether the part is in its place: the only record of completion."""
-    return (part_path(workspace.parts, part.stage, part.fingerprint) / "manifest.json").exists()
+    return is_made(workspace.parts, part.stage, part.fingerprint)
 
 
 def _request(part: PlannedPart, workspace: Workspace, threads: int) -> Request:

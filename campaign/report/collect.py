@@ -14,6 +14,7 @@ from typing import Any
 from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
+from campaign.quarantine import kept_of
 from campaign.report.inputs import Curve, FailurePicture, Model, ReportInputs, StageCost
 from campaign.workspace import Workspace
 from data_store.errors import InputError
@@ -61,7 +62,12 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
         world_size=_world_size(made),
-        notes=[*_lacking(plan, made), *_left_out(made), *_mishaps(events)],
+        notes=[
+            *_lacking(plan, made),
+            *_quarantined(plan, workspace),
+            *_left_out(made),
+            *_mishaps(events),
+        ],
     )
 
 
@@ -182,6 +188,11 @@ def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
         planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
         if there < planned:
             yield f"{planned - there} of {planned} parts of stage {stage} are lacking"
+
+
+def _quarantined(plan: Plan, workspace: Workspace) -> Iterator[str]:
+    for entry in kept_of(workspace, plan.parts).values():
+        yield f"in quarantine: {entry.in_words}"
 
 
 def _left_out(made: _Made) -> Iterator[str]:

@@ -9,23 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from apps.dynamics.settings import DynamicsSettings
 from apps.labeling.settings import LabelSettings
 from apps.potential.settings import PotentialSettings
 from apps.sampling.settings import MoleculeSettings, SamplingSettings
 from apps.training.settings import FinetuningSettings, PretrainingSettings
+from campaign.plan.stages import STAGES
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
-from data_store.errors import InputError
+from data_store.errors import InputError, unknown_name
 
 __all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_QUORUM = 0.9
+"""Quorum of a stage for which the campaign file names none."""
+
+
+def _checked_quorum(value: Any) -> Any:
+    """Refuse what is neither a share nor a table of shares by stage, in one message."""
+    shares = list(value.values()) if isinstance(value, dict) else [value]
+    numbers = [s for s in shares if isinstance(s, int | float) and not isinstance(s, bool)]
+    if len(numbers) < len(shares) or not all(0.0 < share <= 1.0 for share in numbers):
+        raise ValueError(
+            "a share above 0 and up to 1, or a table of such by stage: { simulate = 0.8 }"
+        )
+    unknown = [name for name in value if name not in STAGES] if isinstance(value, dict) else []
+    if unknown:
+        error = unknown_name("stage", unknown[0], list(STAGES))
+        raise ValueError(f"{error.message}; {error.hint}")
+    return value
 
 
 class CampaignHeader(_Strict):
@@ -37,8 +57,13 @@ class CampaignHeader(_Strict):
     seed: int = Field(default=0, ge=0)
     """Seed from which every stream of random numbers is derived."""
 
-    quorum: float = Field(default=0.9, gt=0.0, le=1.0)
-    """Share of a stage's items that must succeed for the campaign to count as done."""
+    quorum: Annotated[float | dict[str, float], BeforeValidator(_checked_quorum)] = _QUORUM
+    """Share of a stage's items that must succeed for the campaign to count as done: one number for
+    all stages, or a table by stage (``{ simulate = 0.8 }``), where the others keep the default."""
+
+    def quorum_of(self, stage: str) -> float:
+        """Share of the items of one stage that must succeed."""
+        return self.quorum.get(stage, _QUORUM) if isinstance(self.quorum, dict) else self.quorum
 
 
 class ComparisonSettings(_Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from campaign.execution.driver import MAX_LOSSES, Driver, Ending
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import Items, PlannedPart, planned_part
+from campaign.plan.stages import STAGES
 from campaign.progress import Progress
+from campaign.quarantine import Quarantined, keep, kept, lift
 from campaign.sites.site import Site
 from campaign.workspace import Workspace
 from data_store.errors import InputError, WorkspaceError
@@ -94,7 +97,9 @@ def test_each_outcome_has_its_rule(workspace: Workspace) -> None:
     blocked = toy("pretrain", [fails])
     ending, _ = run([goes_on, dies, breaks_once, breaks, fails, blocked], workspace)
     assert [value(p, workspace) for p in (goes_on, dies, breaks_once)] == [1, 2, 3]
-    assert set(ending.quarantined) == {breaks.label, fails.label}
+    assert {entry.label: entry.cause for entry in ending.quarantined} == {
+        breaks.label: "software", fails.label: "method"
+    }  # fmt: skip
     assert ending.blocked == (blocked.label,)
     assert outcomes(workspace) == {
         "done": 3, "continue": 3, "lost": 1, "failed_software": 3, "failed_method": 1
@@ -107,7 +112,8 @@ def test_what_is_lost_again_and_again_is_quarantined(workspace: Workspace) -> No
     unlucky, doomed = toy("sample", does="lost", times=2, value=1), toy("sample", does="lost")
     ending, _ = run([unlucky, doomed], workspace)
     assert value(unlucky, workspace) == 1
-    assert list(ending.quarantined) == [doomed.label]
+    assert [(entry.label, entry.cause) for entry in ending.quarantined] == [(doomed.label, "lost")]
+    assert "on purpose" in ending.quarantined[0].message
     assert outcomes(workspace) == {"done": 1, "lost": 2 + MAX_LOSSES}
 
 
@@ -140,3 +146,60 @@ def test_what_stops_all_keeps_what_is_finished(
     with pytest.raises(kind, match=f"a {does} failure"):
         run([finished, toy("sample", [finished], does=does)], workspace)
     assert value(finished, workspace) == 4
+
+
+def submitted(workspace: Workspace) -> list[str]:
+    return [row["label"] for row in read_ledger(workspace.ledger) if row["event"] == "submitted"]
+
+
+def test_quarantine_outlasts_the_launch_until_it_is_lifted(workspace: Workspace) -> None:
+    breaks_thrice = toy("sample", does="software", times=3, value=1)
+    fails = toy("sample", does="method")
+    needs_it = toy("pretrain", [breaks_thrice], value=2)
+    plan = [breaks_thrice, fails, needs_it]
+    first, _ = run(plan, workspace)
+    by_label = {entry.label: entry for entry in kept(workspace)}
+    assert {label: entry.cause for label, entry in by_label.items()} == {
+        breaks_thrice.label: "software", fails.label: "method"
+    }  # fmt: skip
+    entry = by_label[breaks_thrice.label]
+    assert "RuntimeError: a software failure" in entry.message
+    assert "RuntimeError" in (workspace.root / entry.traceback).read_text()
+    assert entry.host
+
+    before = submitted(workspace)
+    again, shown = run(plan, workspace)
+    assert submitted(workspace) == before, "what is in quarantine is not handed out, nor its kin"
+    assert again == first
+    assert again.blocked == (needs_it.label,)
+    assert {e.label for e in shown[0].quarantined} == set(by_label), "said from the start"
+
+    lift(workspace, entry)
+    third, _ = run(plan, workspace)
+    assert [e.label for e in third.quarantined] == [fails.label]
+    assert value(needs_it, workspace) == 3
+    assert outcomes(workspace)["failed_software"] == 3, "one more failure: the tries are fresh"
+    assert [p.name for p in (workspace.quarantine / "lifted").iterdir()] == [entry.file_name]
+
+
+def test_a_raised_version_remakes_that_stage_and_what_depends_on_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plan() -> list[PlannedPart]:
+        sample = toy("sample", value=1)
+        pretrain = toy("pretrain", [sample], value=10)
+        return [sample, toy("starts", [sample], value=5), pretrain, toy("finetune", [pretrain])]
+
+    before = plan()
+    gone = Quarantined("sample", "0" * 64, "gone", "method", "of another plan", "", "", 0.0)
+    keep(workspace, gone)
+    assert run(before, workspace)[0].complete, "what is in no plan any more holds up nothing"
+    handed_out = submitted(workspace)
+    stage = STAGES["pretrain"]
+    monkeypatch.setitem(STAGES, "pretrain", dataclasses.replace(stage, version=stage.version + 1))
+    after = plan()
+    assert run(after, workspace)[0].complete
+    assert submitted(workspace)[len(handed_out) :] == [after[2].label, after[3].label]
+    assert [value(part, workspace) for part in before] == [1, 6, 11, 11], "what was there stays"
+    keep(workspace, dataclasses.replace(gone, fingerprint=after[0].fingerprint))
+    assert run(after, workspace)[0].complete, "nor does a file of what is made"

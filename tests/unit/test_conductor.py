@@ -118,7 +118,8 @@ def test_the_mark_says_who_is_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_running_tasks_are_those_whose_process_lives(tmp_path: Path) -> None:
     host = os.uname().nodename
     for name, pid in (("label-a-0", os.getpid()), ("label-b-0", 2**22 + 1), ("sample-c", 1)):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"pid": pid, "host": host}))
+        mark = {"pid": pid, "host": host, "started_unix": 0.0}
+        (tmp_path / f"{name}.json").write_text(json.dumps(mark))
     (tmp_path / "label-d-0.json").write_text("torn")
     stages = tuple(StageProgress(name, name, 5, 1) for name in ("sample", "label"))
     found = with_running(Progress(stages), tmp_path)

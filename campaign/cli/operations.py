@@ -1,0 +1,129 @@
+"""``campaign retry``, ``why`` and ``data verify``: looking after what was launched.
+
+Words for a person; what is said is found out by `campaign.why`, `quarantine` and `verifying`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from campaign.cli.options import (
+    FolderArgument,
+    JsonOption,
+    WorkspaceOption,
+    open_campaign,
+    say,
+)
+from campaign.quarantine import CAUSES
+from campaign.why import Attempt, Explanation
+
+__all__ = ["data", "retry", "why"]
+
+data = typer.Typer(help="What a campaign has stored.", no_args_is_help=True)
+
+
+def _console() -> Console:
+    """Console for lines that hold anything: paths, messages of other programs."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def retry(
+    folder: FolderArgument,
+    items: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ITEM]...",
+            help="Labels, stages or beginnings of fingerprints; by default all in quarantine.",
+            show_default=False,
+        ),
+    ] = None,
+    cause: Annotated[
+        str | None, typer.Option(help=f"Only what is in quarantine by: {', '.join(CAUSES)}.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lift quarantines: the next launch tries these items again."""
+    lifted = open_campaign(folder, workspace).retry(items or [], cause)
+    if as_json:
+        say({"lifted": [asdict(entry) for entry in lifted]})
+        return
+    console = _console()
+    for entry in lifted:
+        console.print(f"lifted: {entry.in_words}")
+    next_step = f"next: `campaign launch {folder}` tries them again, with fresh tries"
+    by_cause = f" by cause {cause}" if cause else ""
+    console.print(next_step if lifted else f"nothing is in quarantine{by_cause}")
+
+
+def why(
+    folder: FolderArgument,
+    item: Annotated[
+        str, typer.Argument(help="Label, beginning of a fingerprint, or stage of one item.")
+    ],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an item is, what became of it, and what to do about it."""
+    found = open_campaign(folder, workspace).why(item)
+    if as_json:
+        say(found.to_json())
+        return
+    _console().print(_in_words(found))
+
+
+def _in_words(found: Explanation) -> str:
+    lines = [
+        f"{found.label}  ({found.stage}, fingerprint {found.fingerprint[:16]})",
+        f"state: {found.state}",
+        *(f"  {detail}" for detail in found.details),
+        f"tries: {len(found.attempts) or 'none yet'}",
+        *(f"  {_attempt_in_words(attempt)}" for attempt in found.attempts),
+    ]
+    if found.traceback:
+        lines += ["last lines of its traceback:", *(f"  {line}" for line in found.traceback)]
+    return "\n".join([*lines, f"what to do: {found.advice}"])
+
+
+def _attempt_in_words(attempt: Attempt) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started_unix))
+    told = [f"{when}  {attempt.outcome}"]
+    told += [f"on {attempt.host}"] if attempt.host else []
+    told += [f"{attempt.wall_s:.1f} s"] if attempt.wall_s is not None else []
+    told += [f"{attempt.peak_rss_MB:.0f} MB at most"] if attempt.peak_rss_MB is not None else []
+    first_line = attempt.message.partition("\n")[0]
+    return ", ".join(told) + (f": {first_line}" if first_line else "")
+
+
+@data.callback()
+def _data() -> None:
+    """What a campaign has stored."""
+
+
+@data.command()
+def verify(
+    folder: FolderArgument,
+    stage: Annotated[str | None, typer.Option(help="Only parts of this stage.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every stored part with its manifest, byte by byte; 1 if any is damaged."""
+    found = open_campaign(folder, workspace).verify_data(stage)
+    if as_json:
+        say(found.to_json())
+    else:
+        console = _console()
+        for damage in found.damaged:
+            console.print(f"damaged: {damage.in_words}")
+        console.print(
+            f"{found.verified} parts verified, {len(found.damaged)} damaged; {found.absent} of the "
+            "plan are not made yet"
+        )
+        if found.damaged:
+            console.print("next: move these folders out of parts/ and launch: they are made anew")
+    raise typer.Exit(1 if found.damaged else 0)
