@@ -96,8 +96,11 @@ def kept(workspace: Workspace) -> list[Quarantined]:
 def _read(path: Path) -> Quarantined:
     try:
         entry = Quarantined(**json.loads(path.read_text(encoding="utf-8")))
-        if entry.cause not in CAUSES or not isinstance(entry.message, str):
-            raise ValueError(f"cause {entry.cause!r}")
+        if entry.cause not in CAUSES or path.name != entry.file_name:
+            raise ValueError(f"it speaks of {entry.file_name} and cause {entry.cause!r}")
+        for name, value in asdict(entry).items():
+            if not isinstance(value, float if name == "unix" else str):
+                raise TypeError(f"{name} = {value!r}")
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{path} is no quarantine file that a launch wrote: {error}",

@@ -10,28 +10,11 @@ import numpy as np
 import pytest
 
 from campaign.campaign import Campaign
-from campaign.cli.main import main
 from data_store.extxyz import write_extxyz
 from data_store.structures import Structures
 from tests.e2e.tiny import TINY
 
 Run = Any
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; exit code and what it wrote."""
-
-    def invoke(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["campaign", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        code = ended.value.code
-        assert "Traceback" not in out + err
-        return (0 if code is None else int(code)), out, err
-
-    return invoke
 
 
 def tiny(folder: Path, text: str = TINY) -> str:
