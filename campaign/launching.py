@@ -70,10 +70,10 @@ def launch(
     workspace.prepare()
     with workspace.locked(), Ledger(workspace.ledger) as ledger:
         plan = build_plan(spec)
-        refuse_damaged(plan, workspace)
         if not progress_of(plan.parts, workspace.parts, workspace.work).complete:
             preflight(spec)
         freeze(workspace, spec)
+        refuse_damaged(plan, workspace)
         orphans = end_orphans(workspace.root)
         for mark in workspace.running.glob("*.json"):
             mark.unlink(missing_ok=True)
