@@ -31,7 +31,8 @@ _SHOWN = 20
 
 _ADVICE: dict[Cause, str] = {
     "method": "the same settings will fail the same way: leave it out (a stage passes on its "
-    "quorum) or change what it is made from; {retry}, if the cause is gone",
+    "quorum) or change what it is made from; if it speaks of stored data, `campaign data verify "
+    "FOLDER`; once the cause is gone, {retry}",
     "software": "read the traceback: a package that is missing on the worker, or a bug; once it is "
     "mended, {retry}",
     "lost": "its worker dies with it, most often for want of memory: give each worker more (fewer "

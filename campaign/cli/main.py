@@ -50,10 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command()(retry)
-app.command()(why)
-app.add_typer(data, name="data")
-
 
 @app.command()
 def init(
@@ -210,6 +206,11 @@ def export(
         say(found)
         return
     Console(highlight=False).print(f"wrote {found['count']} {what} to {to}")
+
+
+app.command()(retry)
+app.command()(why)
+app.add_typer(data, name="data")
 
 
 def main() -> None:
