@@ -14,8 +14,8 @@ energy is a sum of atomic readouts, invariant by construction; forces come by di
 The filter is linear in the radial functions :math:`R_{ijk}`, so that for molecules the sum over
 neighbours and radial functions is one matrix product,
 :math:`\sum_{jk} R_{ijk} (W_{kf} \phi_{jf})`, and tensors of N² × F numbers never exist. Blocks of
-features are taken apart by `split`, whose gradient is one concatenation; that of slices is a sum of
-zeros, a quarter of a step's time.
+features are taken apart by `split`, whose gradient is one concatenation; slices would each have one
+of zeros, to be added up.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _Message(nn.Module):
 
 
 def _filtered(features: Tensor, filters: Tensor) -> Tensor:
-    """Features of each neighbour under each radial function: (B, N, F) and (K, F) to (B, N·K, F)."""
+    """Features of neighbours by radial function: (B, N, F) and (K, F) to (B, N·K, F)."""
     return (features.unsqueeze(2) * filters).flatten(1, 2)
 
 
@@ -175,7 +175,7 @@ class PaiNN(Potential):
 
     def _dense(self, batch: DenseBatch) -> _Pairs:
         x, real = batch.positions, batch.numbers > 0
-        count, atoms = batch.numbers.shape
+        atoms = batch.numbers.shape[1]
         # Differences in the positions' own precision, the network in its own.
         vectors = (x.unsqueeze(1) - x.unsqueeze(2)).to(self.dtype)
         valid = real.unsqueeze(1) & real.unsqueeze(2)
