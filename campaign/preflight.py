@@ -9,6 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from campaign.spec.model import CampaignSpec
+from data_store.errors import InputError
+from data_store.splits import nested_split
+from data_store.structures import Structures
 
 __all__ = ["preflight"]
 
@@ -34,9 +37,9 @@ def preflight(spec: CampaignSpec) -> None:
     )
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
     choose_teacher(spec.sampling.force_field, molecule)
-    for path in (labels, tests):
-        if path is not None:
-            check_labels(path, molecule)
+    brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
+    if brought:
+        _check_counts(spec, *brought)
     if labels is None:
         method = {name: getattr(spec.labels, name) for name in MethodSettings.model_fields}
         make_labeler(MethodSettings(**method)).check(molecule)
@@ -48,3 +51,20 @@ def preflight(spec: CampaignSpec) -> None:
         from apps.training.mpi import find_mpiexec
 
         find_mpiexec()
+
+
+def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:
+    """Refuse more labels, or more starts, than were brought."""
+    from apps.selection.task import label_groups
+
+    kept = 0 if tests is not None else spec.labels.test_count
+    groups = label_groups(labels)
+    for pool in spec.finetuning.pools:
+        nested_split(groups, pool, kept, spec.campaign.seed)
+    held_out = len(tests) if tests is not None else len(labels) - max(spec.finetuning.pools)
+    if spec.dynamics.replicas > held_out:
+        raise InputError(
+            f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "
+            f"structures, and there are {held_out}",
+            "lower dynamics.replicas, or bring more structures (labels.test_file)",
+        )

@@ -21,7 +21,7 @@ from data_store.splits import nested_split, random_order, time_blocks
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
 
-__all__ = ["split", "starts"]
+__all__ = ["label_groups", "split", "starts"]
 
 FRAMES_PER_BLOCK = 20
 """Frames of a time block where all labels come from one trajectory: within it they resemble each
@@ -42,7 +42,7 @@ def split(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         (labels,) = req.input_parts("labels")
-        groups = _groups(read_structures(labels))
+        groups = label_groups(read_structures(labels))
         found = nested_split(groups, req.settings["pool"], req.settings["test_count"], req.seed)
         columns = {
             "train": Column(found.train),
@@ -60,8 +60,8 @@ def split(request: dict[str, Any]) -> dict[str, Any]:
     return Result.done(part, counts).to_json()
 
 
-def _groups(labels: Structures) -> NDArray[np.int64]:
-    """Trajectories, or blocks of time where there is one trajectory only."""
+def label_groups(labels: Structures) -> NDArray[np.int64]:
+    """Group of each label, (S,): its trajectory, or block of time where there is one only."""
     if len(np.unique(labels.parents)) > 1:
         return labels.parents
     return time_blocks(labels.parents, labels.frames, FRAMES_PER_BLOCK)

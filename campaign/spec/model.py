@@ -20,6 +20,7 @@ from apps.sampling.settings import MoleculeSettings, SamplingSettings
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError
+from data_store.splits import validation_count
 
 __all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
 
@@ -91,8 +92,20 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
                 f"at least labels.count + dynamics.replicas = {needed}: starts are distinct "
                 "structures that are not labelled",
             )
-    if len(set(pools)) != len(pools):
-        yield Problem("finetuning.pools", str(list(pools)), "each size once")
+    if min(pools) <= validation_count(min(pools)):
+        yield Problem(
+            "finetuning.pools",
+            str(list(pools)),
+            f"of {min(pools)} labels {validation_count(min(pools))} validate: none are left to "
+            "train on; a pool has more",
+        )
+    if spec.pretraining.ranks > spec.pretraining.batch_size:
+        yield Problem(
+            "pretraining.ranks",
+            str(spec.pretraining.ranks),
+            f"at most pretraining.batch_size = {spec.pretraining.batch_size}: each rank needs a "
+            "structure",
+        )
 
 
 def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpec:
