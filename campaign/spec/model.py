@@ -17,9 +17,10 @@ from apps.dynamics.settings import DynamicsSettings
 from apps.labeling.settings import LabelSettings
 from apps.potential.settings import PotentialSettings
 from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from apps.selection.registry import STRATEGIES
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
-from data_store.errors import InputError
+from data_store.errors import InputError, unknown_name
 from data_store.splits import validation_count
 
 __all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
@@ -75,6 +76,9 @@ class CampaignSpec(_Strict):
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
     labels, pools = spec.labels, spec.finetuning.pools
+    if labels.select not in STRATEGIES:
+        error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))
+        yield Problem("labels.select", repr(labels.select), error.hint)
     if labels.source == "pyscf":
         kept_for_test = labels.test_count
         if max(pools) + kept_for_test > labels.count:
