@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
 from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
 from apps.sampling.molecule import to_rdkit
+from apps.sampling.rdkit_field import RDKitTeacher
 from data_store.molecules import Molecule
-from data_store.units import ATOMIC_MASSES_amu, KCAL_PER_MOL_eV
+from data_store.units import ATOMIC_MASSES_amu
 
 __all__ = ["FORCE_GROUPS", "MMFF94", "openmm_system", "untyped_atoms"]
 
@@ -65,7 +65,7 @@ def untyped_atoms(molecule: Molecule) -> list[int]:
     return [i for i in atoms if properties.GetMMFFAtomType(i) == 0] or list(atoms)
 
 
-class MMFF94:
+class MMFF94(RDKitTeacher):
     """MMFF94 bound to a molecule.
 
     Parameters
@@ -75,48 +75,18 @@ class MMFF94:
     """
 
     name = "mmff94"
+    variant = "MMFF94"
 
-    def __init__(self, molecule: Molecule) -> None:
-        self.molecule = molecule
-        rd = to_rdkit(molecule)
-        properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant="MMFF94")
-        self._field = fields.MMFFGetMoleculeForceField(rd, properties, nonBondedThresh=1e6)
-        self._field.Initialize()
-        self.relaxed_positions = self._relaxed()
-        self._minimum = self._field.CalcEnergy(self.relaxed_positions.reshape(-1).tolist())
+    def _build(self, rd: Any) -> Any:
+        properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)
+        return fields.MMFFGetMoleculeForceField(
+            rd, properties, nonBondedThresh=1e6, ignoreInterfragInteractions=False
+        )
 
-    def _relaxed(self) -> NDArray[np.float64]:
-        self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
-        return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
-
-    def energies_and_forces(
-        self, positions: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Energies above the relaxed minimum and forces.
-
-        Parameters
-        ----------
-        positions : ndarray, shape (S, N, 3)
-            In Å.
-
-        Returns
-        -------
-        energies : ndarray, shape (S,)
-            In eV.
-        forces : ndarray, shape (S, N, 3)
-            In eV/Å.
-        """
-        energies, gradients = np.empty(len(positions)), np.empty(positions.shape)
-        for row, structure in enumerate(positions):
-            flat = structure.reshape(-1).tolist()
-            # CalcGrad uses the distances that the last CalcEnergy cached: never call it alone.
-            energies[row] = self._field.CalcEnergy(flat)
-            gradients[row] = np.reshape(self._field.CalcGrad(flat), (-1, 3))
-        return (energies - self._minimum) * KCAL_PER_MOL_eV, -gradients * KCAL_PER_MOL_eV
-
-    def openmm_system(self, copies: int) -> openmm.System:
+    def openmm_system(self, copies: int) -> openmm.System | None:
         """System of copies that do not see each other."""
-        return openmm_system(read_terms(self.molecule), self.molecule.numbers, copies)
+        terms = read_terms(self.molecule, self.variant)
+        return openmm_system(terms, self.molecule.numbers, copies)
 
 
 def openmm_system(terms: MMFF94Terms, numbers: Sequence[int], copies: int) -> openmm.System:

@@ -92,7 +92,7 @@ def test_each_term_is_rdkits(term: str, smiles: str) -> None:
     field = fields.MMFFGetMoleculeForceField(rd, properties, nonBondedThresh=1e6)
     field.Initialize()
     expected = field.CalcEnergy(x.reshape(-1).tolist()) * KCAL_PER_MOL_eV
-    system = openmm_system(read_terms(molecule), molecule.numbers, 1)
+    system = openmm_system(read_terms(molecule, "MMFF94"), molecule.numbers, 1)
     # RDKit counts bends at linear centres among its angle terms.
     names = [term, "linear"] if term == "angle" else [term]
     groups = sum(1 << FORCE_GROUPS.index(name) for name in names)
@@ -101,7 +101,7 @@ def test_each_term_is_rdkits(term: str, smiles: str) -> None:
 
 def test_a_linear_centre_bent_as_an_ordinary_one_is_caught() -> None:
     molecule = molecule_from_smiles("CC#N")
-    terms, x = read_terms(molecule), distorted(molecule, 0.2, 3)
+    terms, x = read_terms(molecule, "MMFF94"), distorted(molecule, 0.2, 3)
     assert terms.linear_angles
     ordinary = [(atoms, (*values, 180.0)) for atoms, values in terms.linear_angles]
     wrong = replace(terms, linear_angles=[], angles=[*terms.angles, *ordinary])

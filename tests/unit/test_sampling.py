@@ -73,7 +73,7 @@ def test_contradictory_charge_is_refused() -> None:
 @pytest.mark.parametrize("smiles", ["[H][H]", "CB(O)O", "O=O"])
 def test_an_untypable_molecule_names_its_atoms(smiles: str) -> None:
     with pytest.raises(InputError, match=r"cannot type .*atom \d"):
-        choose_teacher("auto", molecule_from_smiles(smiles))
+        choose_teacher("mmff94", molecule_from_smiles(smiles))
 
 
 def test_unknown_force_fields_list_the_valid(methanol: Molecule) -> None:
