@@ -17,7 +17,6 @@ from apps.sampling.frames import Frames
 from apps.sampling.settings import SamplingSettings, TierSettings
 from apps.sampling.tiers import TIERS, Chunkwork
 from data_store.errors import InputError, MethodError
-from data_store.molecules import Molecule
 from data_store.structures import TIER_CODES, Structures, concatenate
 
 __all__ = ["Chunk", "largest_remainder", "make_chunk"]
@@ -38,7 +37,7 @@ class Chunk:
     rejected : dict of str to dict of str to int
         By tier and reason.
     left_out : tuple of str
-        Tiers that this molecule cannot have.
+        Tiers with a weight that this molecule or force field cannot have.
     """
 
     structures: Structures
@@ -63,43 +62,49 @@ def make_chunk(teacher: Teacher, settings: SamplingSettings, seed: int, chunk: i
     Raises
     ------
     InputError
-        If the molecule can have none of the tiers that have a weight.
+        If molecule and force field can have none of the tiers that have a weight.
     MethodError
         If the window rejects nearly everything; with the counts.
     """
-    weights, left_out = _feasible(teacher.molecule, settings.tiers)
+    fields, left_out = _feasible(teacher, settings.tiers)
+    weights = {tier: float(getattr(settings.tiers, tier).weight) for tier in fields}
     wanted = largest_remainder(settings.chunk_structures, weights)
     work = Chunkwork(teacher, settings, (seed, chunk), wanted.get("langevin", 0))
     made: list[Structures] = []
     rejected: dict[str, dict[str, int]] = {}
     for tier, count in wanted.items():
-        accepted, rejected[tier] = _filled(work, tier, count)
+        accepted, rejected[tier] = _filled(work, tier, fields[tier], count)
         made.extend(accepted)
     return Chunk(concatenate(made), wanted, rejected, left_out)
 
 
-def _feasible(
-    molecule: Molecule, settings: TierSettings
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Weights of the tiers that this molecule can have; and those it cannot."""
-    asked = {name: float(getattr(settings, name).weight) for name in TIERS}
-    asked = {name: weight for name, weight in asked.items() if weight > 0.0}
-    left_out = tuple(name for name in asked if not TIERS[name].possible(molecule))
-    if len(left_out) == len(asked):
+def _feasible(teacher: Teacher, settings: TierSettings) -> tuple[dict[str, Field], tuple[str, ...]]:
+    """Tiers with a weight that molecule and force field can have, and what evaluates each.
+
+    And those that they cannot.
+    """
+    asked = [name for name in TIERS if getattr(settings, name).weight > 0.0]
+    fields = {}
+    for name in asked:
+        found = TIERS[name].field(teacher) if TIERS[name].possible(teacher.molecule) else None
+        if found is not None:
+            fields[name] = found
+    if not fields:
         raise InputError(
-            f"{molecule.formula} can have none of the tiers that have a weight: "
-            f"{', '.join(left_out)}",
+            f"{teacher.molecule.formula} with {teacher.name} can have none of the tiers that have "
+            f"a weight: {', '.join(asked)}",
             "give another one a weight ([sampling.tiers])",
         )
-    return {name: w for name, w in asked.items() if name not in left_out}, left_out
+    return fields, tuple(name for name in asked if name not in fields)
 
 
-def _filled(work: Chunkwork, tier: str, count: int) -> tuple[list[Structures], dict[str, int]]:
+def _filled(
+    work: Chunkwork, tier: str, evaluator: Field, count: int
+) -> tuple[list[Structures], dict[str, int]]:
     """Accepted structures of one tier, and rejections."""
     kept: list[Structures] = []
     rejected: Counter[str] = Counter()
     missing, attempt = count, 0
-    evaluator = TIERS[tier].field(work.teacher)
     while missing > 0 and attempt < MAX_ROUNDS:
         candidates = TIERS[tier].candidates(work, missing, attempt)
         found, refused = _judged(evaluator, candidates, tier, work.settings)

@@ -1,8 +1,8 @@
 """`Field` and `Teacher`: what a force field bound to a molecule can do.
 
 A teacher gives energies above its own relaxed minimum (a force field's zero means nothing) and
-forces, for a batch of positions. What it may lack, an OpenMM system, it says itself by returning
-None; nobody asks for its class.
+forces, for a batch of positions. What it may lack, an OpenMM system or the interaction of two
+copies, it says itself by returning None; nobody asks for its class.
 """
 
 from __future__ import annotations
@@ -43,5 +43,8 @@ class Teacher(Field, Protocol):
         Dynamics then runs on `energies_and_forces`.
         """
 
-    def pair(self) -> Field:
-        """Two copies that see each other; energies above twice the minimum of one."""
+    def pair(self) -> Field | None:
+        """Two copies that see each other; energies above twice the minimum of one.
+
+        None where the force field has no sensible interaction of this molecule with itself.
+        """

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import openmm
+from numpy.typing import NDArray
 from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
 from apps.sampling.molecule import to_rdkit
-from apps.sampling.rdkit_field import RDKitTeacher
+from apps.sampling.rdkit_field import RDKitField, RDKitTeacher
 from data_store.molecules import Molecule
 from data_store.units import ATOMIC_MASSES_amu
 
@@ -77,11 +78,29 @@ class MMFF94(RDKitTeacher):
     name = "mmff94"
     variant = "MMFF94"
 
+    def _properties(self, rd: Any) -> Any:
+        return fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)
+
     def _build(self, rd: Any) -> Any:
-        properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)
+        properties = self._properties(rd)
         return fields.MMFFGetMoleculeForceField(
             rd, properties, nonBondedThresh=1e6, ignoreInterfragInteractions=False
         )
+
+    def _relaxed(self) -> NDArray[np.float64]:
+        # RDKit's own minimiser goes lower than ours; with UFF it raises on O2.
+        self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
+        return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
+
+    def pair(self) -> RDKitField | None:
+        """MMFF94 of two copies; None where its charges are not those of the molecule.
+
+        RDKit gives CO2, N2O and OH a charge too many. Alone none of them notices, having no pairs
+        three bonds apart; two of them would repel as ions.
+        """
+        properties = self._properties(self._rd)
+        charges = [properties.GetMMFFPartialCharge(i) for i in range(len(self.molecule.numbers))]
+        return super().pair() if abs(sum(charges) - self.molecule.charge) < 1e-3 else None
 
     def openmm_system(self, copies: int) -> openmm.System | None:
         """System of copies that do not see each other."""

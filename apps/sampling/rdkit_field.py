@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from apps.sampling.copies import two_copies
 from apps.sampling.molecule import to_rdkit
+from apps.sampling.relaxation import relax
 from data_store.molecules import Molecule
 from data_store.units import KCAL_PER_MOL_eV
 
@@ -75,24 +76,31 @@ class RDKitTeacher(RDKitField, ABC):
     ----------
     molecule : Molecule
         One that the force field can type.
+
+    Raises
+    ------
+    MethodError
+        If the molecule cannot be relaxed.
     """
 
     name: str
 
     def __init__(self, molecule: Molecule) -> None:
         super().__init__(molecule, self._build)
-        self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
-        self.relaxed_positions = np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
+        self.relaxed_positions = self._relaxed()
         self._zero = self._field.CalcEnergy(self.relaxed_positions.reshape(-1).tolist())
 
     @abstractmethod
     def _build(self, rd: Any) -> Any:
         """Force field of an RDKit molecule, with the pairs of all fragments."""
 
+    def _relaxed(self) -> NDArray[np.float64]:
+        return relax(self, self.molecule.reference_positions)
+
     def openmm_system(self, copies: int) -> openmm.System | None:
         """None: no exact OpenMM system is known."""
         return None
 
-    def pair(self) -> RDKitField:
+    def pair(self) -> RDKitField | None:
         """The force field of two copies together; zero where both are relaxed and far apart."""
         return RDKitField(two_copies(self.molecule), self._build, 2.0 * self._zero)

@@ -11,7 +11,7 @@ from data_store.errors import MethodError
 
 __all__ = ["relax"]
 
-_FORCE_eV_PER_A = 1e-4
+_FORCE_eV_PER_A = 1e-5
 _LARGEST_eV_PER_A = 1e-3
 _STEPS = 5_000
 

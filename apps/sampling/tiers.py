@@ -89,12 +89,12 @@ class Tier:
     possible : callable
         Whether a molecule can have it.
     field : callable
-        What evaluates its structures, given the teacher.
+        What evaluates its structures, given the teacher; None where this force field cannot.
     """
 
     candidates: Candidates
     possible: Callable[[Molecule], bool] = lambda molecule: True
-    field: Callable[[Teacher], Field] = lambda teacher: teacher
+    field: Callable[[Teacher], Field | None] = lambda teacher: teacher
 
 
 def _thermal(work: Chunkwork, missing: int, attempt: int) -> Frames:
