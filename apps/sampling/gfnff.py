@@ -4,6 +4,9 @@ GFN-FF: Spicher and Grimme 2020, doi:10.1002/anie.202004239, by the library of t
 gfnff, which speaks Bohr and Hartree. The topology is frozen: it is that of the molecule's bonds,
 built at the reference geometry, and energies of any other geometry follow from it. They do not
 depend on what was evaluated before. There is no OpenMM system of it.
+
+The library parametrises amides by the order of their atoms (some meV for acetamide): one molecule
+has one order here, so that its energies agree with each other.
 """
 
 from __future__ import annotations
@@ -27,8 +30,15 @@ _FAR_A = 1e6
 
 
 def untyped_atoms(molecule: Molecule) -> list[int]:
-    """Atoms of elements beyond GFN-FF; empty where it knows the molecule."""
-    return [i for i, number in enumerate(molecule.numbers) if number > _LAST_ELEMENT]
+    """Atoms of elements beyond GFN-FF, or all where it finds no topology; empty where it can."""
+    foreign = [i for i, number in enumerate(molecule.numbers) if number > _LAST_ELEMENT]
+    if foreign:
+        return foreign
+    try:
+        _Field(molecule)
+    except RuntimeError:  # what the library raises where its set-up fails
+        return list(range(len(molecule.numbers)))
+    return []
 
 
 class _Field:

@@ -1,4 +1,4 @@
-"""The OpenMM system is MMFF94: RDKit's own energies and forces, on geometries bent out of shape."""
+"""The OpenMM system is MMFF94, or MMFF94s: RDKit's own energies and forces, bent out of shape."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.mmff94 import FORCE_GROUPS, MMFF94, openmm_system
 from apps.sampling.mmff94_terms import read_terms
+from apps.sampling.mmff94s import MMFF94s
 from apps.sampling.molecule import molecule_from_smiles, to_rdkit
 from data_store.molecules import Molecule
 from data_store.streams import stream
@@ -68,6 +69,19 @@ def test_energies_and_forces_are_rdkits(molecule: Molecule, sigma_A: float) -> N
     assert energy - rest == pytest.approx(expected[0], rel=1e-7, abs=2e-7)
     scale = max(1.0, float(np.abs(expected_forces).max()))
     np.testing.assert_allclose(forces, expected_forces[0], atol=1e-6 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("smiles", ["CC(=O)NC", "Nc1ccccc1"])
+def test_mmff94s_is_rdkits_and_mmff94_is_not(smiles: str) -> None:
+    molecule = molecule_from_smiles(smiles, name="delocalised nitrogen")
+    teacher, x = MMFF94s(molecule), distorted(molecule, 0.1, 6)
+    rest, _ = by_openmm(teacher.openmm_system(1), teacher.relaxed_positions)
+    energy, forces = by_openmm(teacher.openmm_system(1), x)
+    expected, expected_forces = teacher.energies_and_forces(x[None])
+    assert energy - rest == pytest.approx(expected[0], rel=1e-7, abs=2e-7)
+    np.testing.assert_allclose(forces, expected_forces[0], atol=1e-6 * np.abs(forces).max(), rtol=0)
+    other = openmm_system(read_terms(molecule, "MMFF94"), molecule.numbers, 1)
+    assert abs(by_openmm(other, x)[0] - energy) > 1e-3
 
 
 TERMS = {
