@@ -22,7 +22,10 @@ from data_store.structures import TIER_CODES, Structures, concatenate
 __all__ = ["Chunk", "largest_remainder", "make_chunk"]
 
 MAX_ROUNDS = 12
-"""Rounds of making candidates before a tier is given up."""
+"""Rounds of making candidates before a tier is given up, unless it gets on."""
+
+_GETS_ON = 0.05
+"""Share of candidates that is accepted where more rounds are worth it."""
 
 
 @dataclass
@@ -104,17 +107,19 @@ def _filled(
     """Accepted structures of one tier, and rejections."""
     kept: list[Structures] = []
     rejected: Counter[str] = Counter()
-    missing, attempt = count, 0
-    while missing > 0 and attempt < MAX_ROUNDS:
+    missing, attempt, accepted = count, 0, 0
+    while missing > 0 and (
+        attempt < MAX_ROUNDS or accepted > _GETS_ON * (accepted + rejected.total())
+    ):
         candidates = TIERS[tier].candidates(work, missing, attempt)
         found, refused = _judged(evaluator, candidates, tier, work.settings)
         rejected.update(refused)
         kept.append(found.slice(0, min(missing, len(found))))
         missing -= len(kept[-1])
-        attempt += 1
+        accepted, attempt = accepted + len(found), attempt + 1
     if missing > 0:
         raise MethodError(
-            f"tier {tier!r}: after {MAX_ROUNDS} rounds {count - missing} of {count} structures "
+            f"tier {tier!r}: after {attempt} rounds {count - missing} of {count} structures "
             f"were accepted; rejected: {dict(rejected)}",
             "widen the window ([sampling] max_energy_eV_per_atom, min_distance_A) or narrow the "
             f"tier's range ([sampling.tiers] {tier})",

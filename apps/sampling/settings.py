@@ -189,8 +189,10 @@ class TierSettings(_Strict):
             self.noise.amplitude_A, self.scan.stretch, self.clash.contact,
             self.normal_mode.temperatures_K, self.fragment.beyond_A, self.pair.contact,
         )  # fmt: skip
+        if any(low <= 0.0 for low, _ in positive):
+            raise ValueError(f"a range of this kind is of positive numbers: {positive}")
         for low, high in (*positive, self.angle.bend_degrees):
-            if low > high or ((low, high) in positive and low <= 0.0):
+            if low > high:
                 raise ValueError(f"a range goes from a smaller to a larger number, not {low, high}")
         return self
 

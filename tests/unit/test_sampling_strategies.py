@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import kstest
 
+from apps.sampling import chunk
 from apps.sampling.chunk import make_chunk
 from apps.sampling.gfnff import GFNFF
 from apps.sampling.mmff94 import MMFF94
@@ -31,7 +32,7 @@ from apps.sampling.strategies.moves import side_of_bond
 from apps.sampling.strategies.normal_mode import displace_along_modes, vibrations
 from apps.sampling.strategies.pair import bring_into_contact
 from apps.sampling.tiers import TIERS
-from data_store.errors import InputError
+from data_store.errors import InputError, MethodError
 from data_store.molecules import Molecule
 from data_store.streams import stream
 from data_store.structures import TIER_CODES
@@ -331,7 +332,7 @@ def only(*names: str, weight: float = 0.2) -> SamplingSettings:
 @pytest.mark.parametrize("teacher", [MMFF94, GFNFF])
 def test_chunks_hold_every_tier(methanol: Molecule, teacher: Any) -> None:
     bound = teacher(methanol)
-    one, again, other = (make_chunk(bound, only(*TIERS), 0, chunk) for chunk in (0, 0, 1))
+    one, again, other = (make_chunk(bound, only(*TIERS), 0, number) for number in (0, 0, 1))
     assert set(one.tiers) == set(TIERS) == set(one.rejected)
     assert sum(one.tiers.values()) == len(one.structures) == 60
     np.testing.assert_array_equal(one.structures.positions, again.structures.positions)
@@ -365,6 +366,25 @@ def test_impossible_tiers_are_left_out_and_said(smiles: str, impossible: set[str
     assert set(made.left_out) == impossible
     assert set(made.tiers) == set(TIERS) - impossible
     assert len(made.structures) == 60
+
+
+def fragments_only(*beyond_A: float) -> SamplingSettings:
+    fragment = FragmentSettings(weight=1.0, beyond_A=beyond_A)
+    tiers = only("fragment").tiers.model_copy(update={"fragment": fragment})
+    return SamplingSettings(chunk_structures=200, tiers=tiers)
+
+
+def test_a_tier_that_gets_on_is_not_given_up(
+    methanol: Molecule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of these one in twelve is accepted: too few for a fixed number of rounds."""
+    slow = fragments_only(0.85, 4.0)
+    assert make_chunk(MMFF94(methanol), slow, 0, 0).tiers == {"fragment": 200}
+    with pytest.raises(MethodError, match="after 12 rounds 0 of 200"):
+        make_chunk(MMFF94(methanol), fragments_only(3.5, 4.0), 0, 0)
+    monkeypatch.setattr(chunk, "_GETS_ON", 1.0)
+    with pytest.raises(MethodError, match=r"after 12 rounds 1\d\d of 200"):
+        make_chunk(MMFF94(methanol), slow, 0, 0)
 
 
 def test_a_lone_atom_has_what_it_can() -> None:

@@ -1,4 +1,7 @@
-"""Pairs: two copies of the molecule in contact, in any orientation."""
+"""Pairs: two copies of the molecule in contact, in any orientation.
+
+A pair counts as of the trajectory that its first copy comes from.
+"""
 
 from __future__ import annotations
 
