@@ -75,7 +75,11 @@ def labels(path: Path, count: int = 12, numbers: tuple[int, ...] = (8, 1, 1)) ->
         ("structures = 128", "structures = -1", "sampling.structures = -1"),
         ("structures = 128", 'structures = "many"', "sampling.structures = 'many'"),
         ('smiles = "O"', 'smiles = "C(("', "cannot read this"),
-        ('smiles = "O"', 'smiles = "[H][H]"', "cannot type H2"),
+        (
+            'smiles = "O"\n\n[sampling]',
+            'smiles = "[H][H]"\n\n[sampling]\nforce_field = "mmff94"',
+            "cannot type H2",
+        ),
         ('smiles = "O"', "", "either smiles or xyz"),
         ('smiles = "O"', 'xyz = "gone.xyz"', "no such file"),
         ('functional = "PBE"', 'functional = "PEB"', "PySCF knows no such functional"),
