@@ -17,13 +17,15 @@ __all__ = ["preflight"]
 
 
 def preflight(spec: CampaignSpec) -> None:
-    """Check molecule, force field, labels or method, architecture and MPI.
+    """Check molecule, force field, labels or method, architecture, criteria and MPI.
 
     Raises
     ------
     InputError
         Saying what cannot be used, and what to do.
     """
+    from apps.dynamics.criteria import judges
+    from apps.dynamics.criteria_registry import criterion_rows
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
     from apps.labeling.task import check_labels
@@ -47,6 +49,8 @@ def preflight(spec: CampaignSpec) -> None:
         spec.potential.architecture, spec.potential.size, molecule.numbers,
         spec.potential.cutoff_A, seed=0,
     )  # fmt: skip
+    judges(spec.dynamics.criteria)
+    criterion_rows(spec.dynamics)
     if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:
         from apps.training.mpi import find_mpiexec
 
