@@ -19,7 +19,7 @@ from apps.sampling.strategies.noise import add_noise
 from apps.sampling.strategies.scan import scan_bonds
 from apps.sampling.teacher import Teacher
 from apps.sampling.thermal import thermal_frames
-from data_store.errors import MethodError
+from data_store.errors import InputError, MethodError
 from data_store.streams import stream, stream_seed
 from data_store.structures import TIER_CODES, Structures, concatenate
 
@@ -103,6 +103,8 @@ def make_chunk(teacher: Teacher, settings: SamplingSettings, seed: int, chunk: i
 
     Raises
     ------
+    InputError
+        If the molecule can have no tier that has a weight.
     MethodError
         If the window rejects nearly everything; with the counts.
     """
@@ -136,7 +138,13 @@ def _feasible(
     if not clashing_pairs(teacher.molecule):
         impossible.append("clash")
     left_out = tuple(name for name in impossible if weights[name] > 0)
-    return {n: w for n, w in weights.items() if n not in impossible}, left_out
+    possible = {n: w for n, w in weights.items() if n not in impossible}
+    if not any(possible.values()):
+        raise InputError(
+            f"{teacher.molecule.name} cannot have the only tiers with a weight: {list(left_out)}",
+            "give another tier a weight ([sampling.tiers])",
+        )
+    return possible, left_out
 
 
 def _tier(
