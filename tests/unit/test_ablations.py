@@ -24,6 +24,7 @@ from apps.training.scramble import scrambled
 from apps.training.settings import PretrainingSettings
 from data_store.columns import Column
 from data_store.errors import InputError
+from data_store.fingerprints import fingerprint
 from data_store.parts import Part, open_part, write_part
 from data_store.streams import stream
 from data_store.structure_parts import structures_to_columns
@@ -121,7 +122,7 @@ def pretrained(
     **changes: Any,
 ) -> tuple[Result, Part]:
     teacher = part_of(root, "sample", structures)
-    name = f"{abs(hash((prior, steps, str(key), str(changes)))):064x}"
+    name = fingerprint([prior, steps, key, changes])
     req = Request(
         str(root), str(root / "work"), "pretrain", name,
         {"potential": {**POTENTIAL, "prior": prior},
