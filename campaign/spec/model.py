@@ -85,7 +85,7 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
             f"less than one chunk, and chunks are whole: {chunk} would be made; lower "
             f"sampling.chunk_structures ({chunk}) to a divisor of {structures}",
         )
-        return
+        chunk = structures
     made, held_out = -(-structures // chunk) * chunk, spec.pretraining.held_out
     if 2 * held_out > made:
         yield Problem(

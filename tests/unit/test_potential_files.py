@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.fd import calculate_numerical_forces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.potential.batch import DenseBatch
@@ -65,6 +65,7 @@ def test_anything_else_is_refused(data: bytes) -> None:
         load_potential(data)
 
 
+@settings(deadline=None)  # each example builds a potential
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_a_damaged_header_is_refused_or_read(position: int, value: int) -> None:
     data = bytearray(save_bytes(water_potential()))
