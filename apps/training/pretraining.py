@@ -49,7 +49,8 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
     Raises
     ------
     InputError
-        If there are too few structures, or more ranks than structures in a batch.
+        If there are too few structures, none whose labels can be scrambled though they should be,
+        or more ranks than structures in a batch.
     """
     settings = PretrainingSettings.model_validate(req.settings["pretraining"])
     if world.size > settings.batch_size:
