@@ -33,7 +33,9 @@ class Potential(nn.Module, ABC):
     Attributes
     ----------
     scale : Tensor, shape ()
-        Factor on the network's readout (eV), set from labels.
+        Factor on the network's readout (eV), set from labels; energies are linear in it.
+    prior : str
+        What is added to the network's energy and knows no scale (`apps.potential.prior`).
     shift_eV : Tensor of float64, shape (119,)
         Energy per atom of each element, added outside the network.
     """
@@ -41,6 +43,7 @@ class Potential(nn.Module, ABC):
     scale: Tensor
     shift_eV: Tensor
     species_index: Tensor
+    prior: str = "none"
 
     def __init__(
         self, architecture: str, size: str, species: Sequence[int], cutoff_A: float
@@ -57,7 +60,10 @@ class Potential(nn.Module, ABC):
 
     @abstractmethod
     def network_energy(self, batch: Batch) -> Tensor:
-        """Scaled energy without shift, in eV, differentiable in positions; shape (structures,)."""
+        """Energy without shift, in eV, differentiable in positions; shape (structures,).
+
+        That of the network times the scale, plus that of the prior where there is one.
+        """
 
     @property
     def dtype(self) -> torch.dtype:

@@ -12,6 +12,7 @@ from importlib import metadata
 import torch
 
 from apps.potential.painn import SIZES, PaiNN
+from apps.potential.prior import with_prior
 from apps.potential.protocol import Potential
 from data_store.errors import unknown_name
 
@@ -31,7 +32,12 @@ def potentials() -> dict[str, Callable[[], Maker]]:
 
 
 def make_potential(
-    architecture: str, size: str, species: Sequence[int], cutoff_A: float, seed: int
+    architecture: str,
+    size: str,
+    species: Sequence[int],
+    cutoff_A: float,
+    seed: int,
+    prior: str = "none",
 ) -> Potential:
     """Potential with fresh weights.
 
@@ -45,11 +51,14 @@ def make_potential(
     cutoff_A : float
     seed : int
         Decides the weights, together with nothing else; the global generator is left as it was.
+    prior : str
+        Name of what is added to the network (`apps.potential.prior`), or "none".
 
     Raises
     ------
     InputError
-        If there is no such architecture or size; the valid ones are listed.
+        If there is no such architecture, size or prior (the valid ones are listed), or the prior
+        reaches beyond the cutoff.
     """
     known = potentials()
     if architecture not in known:
@@ -58,4 +67,5 @@ def make_potential(
         raise unknown_name("size of potential", size, list(SIZES))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return known[architecture]()(size, species, cutoff_A)
+        network = known[architecture]()(size, species, cutoff_A)
+    return with_prior(network, prior)

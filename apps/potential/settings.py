@@ -1,4 +1,4 @@
-"""Settings of the potential: which architecture, how large, how far it sees."""
+"""Settings of the potential: which architecture, how large, how far it sees, on what prior."""
 
 from __future__ import annotations
 
@@ -22,3 +22,7 @@ class PotentialSettings(BaseModel):
 
     cutoff_A: float = Field(default=5.0, gt=1.0, le=20.0)
     """Distance beyond which atoms do not see each other, in Å."""
+
+    prior: Literal["none", "zbl"] = "none"
+    """What is added to the network in all arms: nothing, or the screened repulsion of nuclei of
+    Ziegler, Biersack and Littmark at distances shorter than bonds (`apps.potential.zbl`)."""

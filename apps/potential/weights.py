@@ -22,13 +22,21 @@ from data_store.fingerprints import canonical_json
 
 __all__ = ["SCHEMA", "load_potential", "read_header", "save_bytes"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the header. A reader upgrades older files step by step and refuses newer ones."""
 
 _KEY = "campaign_potential"
 
 Content = tuple[dict[str, Any], dict[str, Tensor]]
-_UPGRADES: dict[int, Callable[[Content], Content]] = {}
+
+
+def _without_prior(content: Content) -> Content:
+    """Schema 1 knew no priors."""
+    header, tensors = content
+    return {**header, "prior": "none"}, tensors
+
+
+_UPGRADES: dict[int, Callable[[Content], Content]] = {1: _without_prior}
 """From a schema to the next."""
 
 
@@ -47,6 +55,7 @@ def save_bytes(potential: Potential, extra: Mapping[str, Any] | None = None) -> 
         "size": potential.size,
         "cutoff_A": potential.cutoff_A,
         "species": list(potential.species),
+        "prior": potential.prior,
         "extra": dict(extra or {}),
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in potential.state_dict().items()}
@@ -91,9 +100,9 @@ def load_potential(source: Path | bytes) -> Potential:
         tensors = load(data)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot read {name}: {error}") from error
-    if header["schema"] > SCHEMA:
+    if not 1 <= header["schema"] <= SCHEMA:
         raise StoreError(
-            f"{name} has schema {header['schema']}, this version reads up to {SCHEMA}",
+            f"{name} has schema {header['schema']}, this version reads 1 to {SCHEMA}",
             "use the version of the project that wrote it",
         )
     for version in range(header["schema"], SCHEMA):
@@ -104,8 +113,9 @@ def load_potential(source: Path | bytes) -> Potential:
 def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], name: str) -> Potential:
     try:
         potential = make_potential(
-            header["architecture"], header["size"], header["species"], header["cutoff_A"], seed=0
-        )
+            header["architecture"], header["size"], header["species"], header["cutoff_A"], 0,
+            header["prior"],
+        )  # fmt: skip
         if tensors["scale"].element_size() == 8:
             potential.double()
         potential.load_state_dict(tensors)

@@ -99,7 +99,7 @@ def _start(
     species = [int(z) for z in sets.train.numbers.unique() if z > 0]
     seed = stream_seed(req.seed, "finetune", "weights", req.key["labels"], req.key["seed"])
     potential = make_potential(
-        chosen.architecture, chosen.size, species, chosen.cutoff_A, seed
+        chosen.architecture, chosen.size, species, chosen.cutoff_A, seed, chosen.prior
     ).to(world.device)  # fmt: skip
     return potential, refit(potential, sets.train, force_rms(sets.train))
 

@@ -1,7 +1,9 @@
 """Pre-training: a fresh potential learns the teacher's energies and forces.
 
 Runs on every rank alike; rank 0 alone writes. The last of a seeded order of the structures are held
-out to validate on.
+out to validate on. Where labels are scrambled as a negative control, theirs are not: scrambled ones
+would be missed as widely by a model that knows the physics as by one that knows nothing. Nothing is
+chosen by them, the last average of weights is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.contract import Request, Result
 from apps.potential.protocol import Potential
@@ -22,6 +24,7 @@ from apps.training.labelled_set import LabelledSet
 from apps.training.loop import Training, TrainingOutcome, train
 from apps.training.loss import LossWeights
 from apps.training.refit import Refit, force_rms, refit
+from apps.training.scramble import scrambled
 from apps.training.settings import PretrainingSettings
 from data_store.datasets import Dataset
 from data_store.errors import InputError
@@ -32,13 +35,22 @@ from data_store.streams import stream_seed
 __all__ = ["run_pretraining"]
 
 
+class _Sets(NamedTuple):
+    """What is trained on; what is held out; how many labels belong to another structure."""
+
+    train: LabelledSet
+    held_out: LabelledSet
+    scrambled: int
+
+
 def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool]) -> Result | None:
     """Pre-train; the result on rank 0, None on the others.
 
     Raises
     ------
     InputError
-        If there are too few structures, or more ranks than structures in a batch.
+        If there are too few structures, none whose labels can be scrambled though they should be,
+        or more ranks than structures in a batch.
     """
     settings = PretrainingSettings.model_validate(req.settings["pretraining"])
     if world.size > settings.batch_size:
@@ -46,29 +58,32 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
             f"{world.size} ranks share batches of {settings.batch_size}",
             "each rank needs a structure: raise pretraining.batch_size or lower ranks",
         )
-    training_set, held_out = _sets(req, settings, world)
-    potential, fitted = _fresh_potential(req, training_set, world)
+    sets = _sets(req, settings, world)
+    potential, fitted = _fresh_potential(req, sets.train, world)
     outcome = train(
-        potential, _training(settings, req.seed), training_set, held_out, world,
+        potential, _training(settings, _seed(req, "batches")), sets.train, sets.held_out, world,
         (req.work_dir, "checkpoint"), settings.checkpoint_every_s, should_stop,
     )  # fmt: skip
     if world.rank > 0:
         return None
     counts = {
         "world_size": float(world.size),
-        "structures": float(len(training_set)),
+        "structures": float(len(sets.train)),
         "structures_per_s": outcome.structures_per_s,
-    }
+    } | ({"scrambled_labels": float(sets.scrambled)} if sets.scrambled else {})
     if not outcome.finished:
         return Result("continue", counts=counts)
-    part = _write(req, potential, outcome, fitted, held_out, world, len(training_set))
+    part = _write(req, potential, outcome, fitted, sets, world)
     return Result.done(part, counts)
 
 
-def _sets(
-    req: Request, settings: PretrainingSettings, world: World
-) -> tuple[LabelledSet, LabelledSet]:
-    """Training and held-out structures."""
+def _seed(req: Request, stream: str) -> int:
+    """Seed of one of its streams; that of number 0 carries no number."""
+    number = int(req.key.get("seed", 0))
+    return stream_seed(req.seed, "pretrain", stream, *([number] if number else []))
+
+
+def _sets(req: Request, settings: PretrainingSettings, world: World) -> _Sets:
     dataset = Dataset(req.input_parts("teacher"))
     if len(dataset) <= settings.held_out:
         raise InputError(
@@ -78,7 +93,16 @@ def _sets(
     order = random_order(len(dataset), stream_seed(req.seed, "pretrain", "held out"))
     everything = LabelledSet.of(dataset.cached(), world.device)
     cut = len(dataset) - settings.held_out
-    return everything.take(order[:cut]), everything.take(order[cut:])
+    training_set, held_out = everything.take(order[:cut]), everything.take(order[cut:])
+    if not settings.scramble_labels:
+        return _Sets(training_set, held_out, 0)
+    others, alone = scrambled(training_set, stream_seed(req.seed, "pretrain", "scramble"))
+    if alone == len(others):
+        raise InputError(
+            f"no labels to scramble: each of {alone} structures is the only one of its atoms",
+            "set pretraining.scramble_labels to false, or sample more structures of a molecule",
+        )
+    return _Sets(others, held_out, len(others) - alone)
 
 
 def _fresh_potential(
@@ -87,8 +111,8 @@ def _fresh_potential(
     chosen = PotentialSettings.model_validate(req.settings["potential"])
     species = [int(z) for z in training_set.numbers.unique() if z > 0]
     potential = make_potential(
-        chosen.architecture, chosen.size, species, chosen.cutoff_A,
-        stream_seed(req.seed, "pretrain", "weights"),
+        chosen.architecture, chosen.size, species, chosen.cutoff_A, _seed(req, "weights"),
+        chosen.prior,
     ).to(world.device)  # fmt: skip
     return potential, refit(potential, training_set, force_rms(training_set))
 
@@ -106,7 +130,7 @@ def _training(settings: PretrainingSettings, seed: int) -> Training:
         weights=LossWeights.of(settings),
         validate_every=settings.validate_every,
         keep_best=False,
-        seed=stream_seed(seed, "pretrain", "batches"),
+        seed=seed,
     )
 
 
@@ -115,21 +139,32 @@ def _write(
     potential: Potential,
     outcome: TrainingOutcome,
     fitted: Refit,
-    held_out: LabelledSet,
+    sets: _Sets,
     world: World,
-    structures: int,
 ) -> Part:
     metadata: dict[str, Any] = {
         "world_size": world.size,
         "steps": outcome.best_step,
-        "structures": structures,
-        "held_out": accuracy(potential, held_out).to_json(),
+        "structures": len(sets.train),
+        "held_out": accuracy(potential, sets.held_out).to_json(),
         "refit": fitted.to_json(),
         "parameters": sum(p.numel() for p in potential.parameters()),
     }
+    if sets.scrambled:
+        metadata["scrambled"] = _control(sets)
     metrics = "".join(json.dumps(row) + "\n" for row in outcome.metrics)
     return write_part(
         Path(req.parts_root), req.stage, req.fingerprint, {}, metadata,
         files={"model.safetensors": save_bytes(potential)},
         attachments={"metrics.jsonl": metrics.encode()},
     )  # fmt: skip
+
+
+def _control(sets: _Sets) -> dict[str, float]:
+    """What was scrambled, and the error of predicting no forces, which nothing learned comes to."""
+    forces = sets.held_out.forces[sets.held_out.numbers > 0]
+    return {
+        "labels": sets.scrambled,
+        "own_labels": len(sets.train) - sets.scrambled,
+        "held_out_force_mean_abs_eV_per_A": float(forces.abs().mean()),
+    }

@@ -4,7 +4,8 @@ The force field's zero of energy and the ab initio one differ by thousands of eV
 that up, outside the network, by least squares of :math:`E - E_\mathrm{net}` on the counts of
 elements (of least norm where compositions do not tell elements apart). The scale of a pre-trained
 model is multiplied by the least-squares coefficient of label forces on its own forces,
-:math:`\sum F \cdot \hat F / \sum F \cdot F`. Both are logged with the model.
+:math:`\sum F \cdot \hat F / \sum F \cdot F`, where what remains of either at scale 0, the forces of
+a prior, is taken off before. Both are logged with the model.
 """
 
 from __future__ import annotations
@@ -75,8 +76,17 @@ def refit(potential: Potential, labelled: LabelledSet, scale_to: float | None) -
 
 
 def _force_coefficient(potential: Potential, labelled: LabelledSet) -> float:
-    _, forces = predict(potential, labelled)
-    real = labelled.numbers > 0
-    predicted, label = forces[real].double(), labelled.forces[real].double()
+    prior = _forces_at_scale(0.0, potential, labelled)
+    predicted = _forces_at_scale(float(potential.scale), potential, labelled) - prior
+    label = labelled.forces[labelled.numbers > 0].double() - prior
     coefficient: Tensor = (predicted * label).sum() / (predicted * predicted).sum()
     return float(coefficient)
+
+
+def _forces_at_scale(scale: float, potential: Potential, labelled: LabelledSet) -> Tensor:
+    """Forces of real atoms, in float64, as the potential has them at that scale."""
+    kept = potential.scale.clone()
+    potential.scale.fill_(scale)
+    _, forces = predict(potential, labelled)
+    potential.scale.copy_(kept)
+    return forces[labelled.numbers > 0].double()

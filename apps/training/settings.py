@@ -96,8 +96,21 @@ class PretrainingSettings(TrainingSettings):
     held_out: int = Field(default=640, ge=1)
     """Structures of the teacher kept aside to measure the error; there must be more in all."""
 
+    scramble_labels: bool = False
+    """Negative control: each structure is taught the labels of another. Held-out structures keep
+    theirs, so that their error shows that nothing was learned."""
+
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    """One pre-training for each, on the same structures; the model of fine-tuning seed s starts
+    from number s modulo how many there are. One that no model starts from is not made."""
+
     ranks: int = Field(default=2, ge=1, le=4096)
     """Processes that share each batch. A matter of resources, up to rounding."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> PretrainingSettings:
+        _refuse_repeated("seeds", self.seeds)
+        return self
 
 
 class FinetuningSettings(TrainingSettings):
@@ -115,13 +128,27 @@ class FinetuningSettings(TrainingSettings):
     learning_rates: tuple[_Rate, ...] = Field(default=(1e-3, 3e-3), min_length=1)
     """Grid of peak learning rates; each model takes the one with the least validation force MAE."""
 
+    scratch_long_pools: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    """Label budgets at which `scratch_long` is made, by default all: it is by far the dearest."""
+
     keep_scale: bool = False
     """Ablation: leave the pre-trained scale as it is instead of refitting it to the labels."""
 
     @model_validator(mode="after")
     def _each_once(self) -> FinetuningSettings:
         for name in ("arms", "pools", "seeds", "learning_rates"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} = {list(values)}: each value once")
+            _refuse_repeated(name, getattr(self, name))
+        unknown = sorted(set(self.scratch_long_pools or ()) - set(self.pools))
+        if unknown:
+            raise ValueError(f"scratch_long_pools holds {unknown}, pools only {list(self.pools)}")
         return self
+
+    def pools_of(self, arm: Arm) -> tuple[int, ...]:
+        """Label budgets at which an arm is made."""
+        chosen = self.scratch_long_pools if arm == "scratch_long" else None
+        return self.pools if chosen is None else tuple(p for p in self.pools if p in chosen)
+
+
+def _refuse_repeated(name: str, values: tuple[object, ...]) -> None:
+    if len(set(values)) != len(values):
+        raise ValueError(f"{name} = {list(values)}: each value once")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ __all__ = ["Plan", "build_plan"]
 
 LABELS_PER_TASK = 3
 """Labels handed to a worker at once: some ten seconds of work."""
+
+_CAME_LATER = {"potential.prior": "none", "pretraining.scramble_labels": False}
+"""Keys younger than parts that are made, with the value that says what was done before there were
+such keys: with it they are left out of identities, which stay what they were."""
 
 _TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
 
@@ -73,7 +78,7 @@ def build_plan(spec: CampaignSpec) -> Plan:
         for run in _simulations(spec, teach, label, smallest, starts, model)
     ]
     candidates = [teach.candidates, teach.order] if spec.labels.source == "pyscf" else []
-    pretrained = [teach.pretrain] if "pretrained" in spec.finetuning.arms else []
+    pretrained = teach.used_pretrainings(spec) if "pretrained" in spec.finetuning.arms else []
     return Plan(
         spec,
         (
@@ -81,6 +86,11 @@ def build_plan(spec: CampaignSpec) -> Plan:
             *tests, *splits.values(), starts, *finetunes, *simulations,
         ),
     )  # fmt: skip
+
+
+def _as_before(spec: CampaignSpec) -> tuple[str, ...]:
+    """Dotted keys that say nothing but what was done before there were such keys."""
+    return tuple(key for key, value in _CAME_LATER.items() if attrgetter(key)(spec) == value)
 
 
 def _brought(path: str | Path | None) -> tuple[Path, str] | None:
@@ -95,7 +105,7 @@ class _Teaching:
         self.chunks = list(self._chunks(spec))
         self.candidates = self._candidates(spec)
         self.order = self._order(spec)
-        self.pretrain = self._pretrain(spec)
+        self.pretrainings = [self._pretrain(spec, seed) for seed in spec.pretraining.seeds]
 
     def _molecule(self, spec: CampaignSpec) -> PlannedPart:
         brought = {"xyz": _brought(spec.system.xyz), "labels": _brought(spec.labels.file)}
@@ -147,17 +157,27 @@ class _Teaching:
             inputs={"candidates": [self.candidates]},
         )
 
-    def _pretrain(self, spec: CampaignSpec) -> PlannedPart:
+    def pretraining_of(self, seed: int) -> PlannedPart:
+        """Pre-training that the models of a fine-tuning seed start from."""
+        return self.pretrainings[seed % len(self.pretrainings)]
+
+    def used_pretrainings(self, spec: CampaignSpec) -> list[PlannedPart]:
+        """Those that a model starts from, each once."""
+        used = {self.pretraining_of(seed).fingerprint for seed in spec.finetuning.seeds}
+        return [part for part in self.pretrainings if part.fingerprint in used]
+
+    def _pretrain(self, spec: CampaignSpec, seed: int) -> PlannedPart:
         return planned_part(
             "pretrain",
-            "pre-training",
+            "pre-training" + (f", seed {seed}" if len(spec.pretraining.seeds) > 1 else ""),
             {
                 "potential": spec.potential.model_dump(mode="json"),
-                "pretraining": spec.pretraining.model_dump(mode="json"),
+                "pretraining": spec.pretraining.model_dump(mode="json", exclude={"seeds"}),
             },
             spec.campaign.seed,
+            key={"seed": seed} if seed else {},
             inputs={"teacher": self.chunks, "molecule": [self.molecule]},
-            not_science=tuple(f"pretraining.{key}" for key in _TRAINING_RESOURCES),
+            not_science=(*(f"pretraining.{key}" for key in _TRAINING_RESOURCES), *_as_before(spec)),
             cores=spec.pretraining.ranks,
         )
 
@@ -258,6 +278,9 @@ def _starts(
     )
 
 
+_WHICH_MODELS = {"arms", "pools", "seeds", "scratch_long_pools"}
+
+
 def _finetunes(
     spec: CampaignSpec,
     teach: _Teaching,
@@ -269,14 +292,15 @@ def _finetunes(
     for arm in tuning.arms:
         settings = {
             "potential": spec.potential.model_dump(mode="json"),
-            "finetuning": tuning.model_dump(mode="json", exclude={"arms", "pools", "seeds"}),
+            "finetuning": tuning.model_dump(mode="json", exclude=_WHICH_MODELS),
             "pretraining_steps": spec.pretraining.steps if arm == "scratch_long" else 0,
         }
-        for pool in tuning.pools:
+        for pool in tuning.pools_of(arm):
             for seed in tuning.seeds:
                 inputs = {"labels": [label], "split": [splits[pool]], "molecule": [teach.molecule]}
                 inputs |= {"test": tests} if tests else {}
-                inputs |= {"checkpoint": [teach.pretrain]} if arm == "pretrained" else {}
+                start = {"checkpoint": [teach.pretraining_of(seed)]}
+                inputs |= start if arm == "pretrained" else {}
                 yield planned_part(
                     "finetune",
                     f"{arm}, {pool} labels, seed {seed}",
@@ -284,7 +308,10 @@ def _finetunes(
                     spec.campaign.seed,
                     key={"arm": arm, "labels": pool, "seed": seed},
                     inputs=inputs,
-                    not_science=tuple(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
+                    not_science=(
+                        *(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
+                        *_as_before(spec),
+                    ),
                 )
 
 

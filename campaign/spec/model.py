@@ -98,8 +98,32 @@ class CampaignSpec(_Strict):
     comparison: ComparisonSettings = ComparisonSettings()
 
 
+def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
+    """Yield what is wrong with the number of the teacher's structures, where there is a teacher."""
+    if "pretrained" not in spec.finetuning.arms:
+        return
+    structures, chunk = spec.sampling.structures, spec.sampling.chunk_structures
+    if structures < chunk:
+        yield Problem(
+            "sampling.structures",
+            str(structures),
+            f"less than one chunk, and chunks are whole: {chunk} would be made; lower "
+            f"sampling.chunk_structures ({chunk}) to a divisor of {structures}",
+        )
+        chunk = structures
+    made, held_out = -(-structures // chunk) * chunk, spec.pretraining.held_out
+    if 2 * held_out > made:
+        yield Problem(
+            "pretraining.held_out",
+            str(held_out),
+            f"at most half of the teacher's {made} structures, {made // 2}: lower it, or raise "
+            "sampling.structures",
+        )
+
+
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
+    yield from _teacher_checks(spec)
     labels, pools = spec.labels, spec.finetuning.pools
     if labels.select not in STRATEGIES:
         error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))

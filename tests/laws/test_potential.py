@@ -1,6 +1,7 @@
-"""What every registered potential must obey, by whichever path it is evaluated.
+"""What every registered potential must obey, on every prior, by whichever path it is evaluated.
 
-Float64 throughout, so that a violated law shows as more than round-off.
+Float64 throughout, so that a violated law shows as more than round-off. On a prior, geometries are
+squeezed until it is felt.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from apps.potential import radial
 from apps.potential.batch import Batch, DenseBatch, GraphBatch
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
+from apps.potential.prior import PRIORS
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential, potentials
 from data_store.streams import stream
 
 CUTOFF_A = 4.0
 NUMBERS = np.array([6, 8, 1, 1, 1, 1])
+SQUEEZE = {"factor": 1.0}
 BatchOf = Callable[[np.ndarray, np.ndarray], Batch]
 
 
@@ -33,9 +36,15 @@ def listed(numbers: np.ndarray, positions: np.ndarray) -> Batch:
     return graph_batch([numbers], [positions], [np.zeros((3, 3))], [np.zeros(3, bool)], CUTOFF_A)
 
 
-@pytest.fixture(params=sorted(potentials()))
-def potential(request: pytest.FixtureRequest) -> Potential:
-    made = make_potential(request.param, "small", [1, 6, 8], CUTOFF_A, seed=3).double()
+CASES = [(name, prior) for name in sorted(potentials()) for prior in ("none", *PRIORS)]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Potential:
+    name, prior = request.param
+    made = make_potential(name, "small", [1, 6, 8], CUTOFF_A, 3, prior).double()
+    if prior != "none":
+        monkeypatch.setitem(SQUEEZE, "factor", 0.75)
     made.shift_eV[[1, 6, 8]] = torch.tensor([-13.0, -1030.0, -2040.0], dtype=torch.float64)
     made.scale.fill_(2.5)
     return made
@@ -54,7 +63,7 @@ def geometry(seed: int = 0) -> np.ndarray:
             [-0.4, 1.0, 0], [-0.4, -0.5, 0.9], [-0.4, -0.5, -0.9],
         ]
     )  # fmt: skip
-    return base + 0.1 * stream(seed, "geometry").normal(size=base.shape)
+    return SQUEEZE["factor"] * base + 0.1 * stream(seed, "geometry").normal(size=base.shape)
 
 
 def evaluate(potential: Potential, batch: Batch) -> tuple[float, np.ndarray]:
@@ -65,6 +74,15 @@ def evaluate(potential: Potential, batch: Batch) -> tuple[float, np.ndarray]:
 def rotation(seed: int, *, proper: bool) -> np.ndarray:
     q, _ = np.linalg.qr(stream(seed, "rotation").normal(size=(3, 3)))
     return q if (np.linalg.det(q) > 0) == proper else -q
+
+
+def test_a_prior_is_felt(potential: Potential, batch_of: BatchOf) -> None:
+    batch = batch_of(NUMBERS, geometry())
+    bare = make_potential(potential.architecture, "small", [1, 6, 8], CUTOFF_A, seed=3).double()
+    bare.scale.copy_(potential.scale)
+    bare.shift_eV.copy_(potential.shift_eV)
+    added = evaluate(potential, batch)[0] - evaluate(bare, batch)[0]
+    assert (added > 0.5) == (potential.prior != "none")
 
 
 @pytest.mark.parametrize("proper", [True, False], ids=["rotation", "reflection"])

@@ -22,7 +22,7 @@ def plan(**changes: Any) -> Plan:
     tables = tomllib.loads(TINY)
     for key, value in changes.items():
         table, name = key.split("__")
-        tables[table][name] = value
+        tables.setdefault(table, {})[name] = value
     return build_plan(parse_spec(tables, "test", Path()))
 
 
@@ -49,6 +49,13 @@ FROM_LABELS = ("label", "split", "starts", "finetune", "simulate")
         ({"system__smiles": "OO"}, STAGES),
         ({"sampling__max_energy_eV_per_atom": 2.0}, STAGES[1:]),
         ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate")),
+        ({"pretraining__scramble_labels": True}, ("pretrain", "finetune", "simulate")),
+        ({"pretraining__seeds": [1]}, ("pretrain", "finetune", "simulate")),
+        ({"potential__prior": "zbl"}, ("pretrain", "finetune", "simulate")),
+        ({"finetuning__keep_scale": True}, ("finetune", "simulate")),
+        # Said aloud, a default is what it was in silence; what is not made changes nothing.
+        ({"potential__prior": "none", "pretraining__scramble_labels": False}, ()),
+        ({"pretraining__seeds": [0, 1], "finetuning__scratch_long_pools": [8]}, ()),
         ({"finetuning__steps": 101}, ("finetune", "simulate")),
         ({"dynamics__length_ps": 1.0}, ("simulate",)),
         ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate")),
@@ -128,6 +135,61 @@ def test_scratch_long_gets_the_steps_of_pretraining() -> None:
     assert found.the("finetune", arm="scratch").settings["pretraining_steps"] == 0
 
 
+def test_scratch_long_can_be_kept_to_some_pools() -> None:
+    arms = ["pretrained", "scratch", "scratch_long"]
+    found = plan(
+        finetuning__arms=arms, finetuning__pools=[6, 8], finetuning__scratch_long_pools=[6]
+    )
+    models = {(part.key["arm"], part.key["labels"]) for part in found.of("finetune")}
+    assert models == {(arm, pool) for arm in arms for pool in (6, 8)} - {("scratch_long", 8)}
+    everywhere = plan(finetuning__arms=arms, finetuning__pools=[6, 8])
+    assert prints(found, "finetune") < prints(everywhere, "finetune")
+    with pytest.raises(InputError, match=r"scratch_long_pools holds \[7\], pools only \[6, 8\]"):
+        plan(finetuning__pools=[6, 8], finetuning__scratch_long_pools=[7])
+
+
+def test_models_are_dealt_over_seeds_of_pretraining() -> None:
+    found = plan(pretraining__seeds=[0, 4, 2], finetuning__seeds=[0, 1, 3, 4])
+    teachers = found.of("pretrain")
+    assert [part.key for part in teachers] == [{}, {"seed": 4}], "number 2 is never started from"
+    starts = {
+        part.key["seed"]: part.inputs["checkpoint"]
+        for part in found.of("finetune", arm="pretrained")
+    }
+    first, second = ((part.fingerprint,) for part in teachers)
+    assert starts == {0: first, 1: second, 3: first, 4: second}
+    assert prints(plan(), "pretrain") == {teachers[0].fingerprint}
+    assert prints(plan(), "finetune") < prints(found, "finetune")
+
+
+TOO_FEW = {"sampling__structures": 1000, "pretraining__held_out": 640}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "messages"),
+    [
+        (250, ["held_out = 640: at most half of the teacher's 1000 structures, 500"]),
+        (2048, ["structures = 1000: less than one chunk", "held_out = 640: at most half"]),
+    ],
+)
+def test_too_few_teacher_structures_are_refused(chunk: int, messages: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        plan(**TOO_FEW, sampling__chunk_structures=chunk)
+    assert [m in str(caught.value) for m in messages] == [True] * len(messages)
+    assert f"{len(messages)} problem" in str(caught.value)
+    scratch = plan(**TOO_FEW, sampling__chunk_structures=chunk, finetuning__arms=["scratch"])
+    assert not scratch.of("sample"), "without a teacher their number is nobody's business"
+
+
+@pytest.mark.parametrize("structures", [1_000, 10_000, 100_000])
+def test_the_number_of_teacher_structures_is_a_setting(structures: int) -> None:
+    found = plan(
+        sampling__structures=structures, sampling__chunk_structures=1_000, pretraining__held_out=100
+    )
+    assert len(found.of("sample")) * 1_000 == structures
+    assert found.the("pretrain").settings["pretraining"]["steps"] == 250
+
+
 def test_without_the_teacher_nothing_is_sampled() -> None:
     found = plan(finetuning__arms=["scratch"])
     assert not found.of("sample")
@@ -144,9 +206,52 @@ def test_dependence_has_no_cycle_and_nothing_lacks() -> None:
 def test_templates_are_valid_and_say_what_the_design_says() -> None:
     for name, text in templates().items():
         tables = tomllib.loads(text)
-        if name == "aspirin":
-            tables["labels"] = {"source": "pyscf", "count": 120, "test_count": 10}
+        if name.startswith("aspirin"):
+            tables["labels"] = {"source": "pyscf", "count": 1100, "candidates": 2000}
         parse_spec(tables, name, Path())
+
+
+NUMBERS_OF_THE_EXAM = {
+    "campaign.name",
+    "sampling.structures",
+    "pretraining.steps",
+    "pretraining.batch_size",
+    "pretraining.seeds",
+    "pretraining.ranks",
+    "finetuning.pools",
+    "finetuning.scratch_long_pools",
+    "finetuning.steps",
+    "dynamics.temperatures_K",
+    "dynamics.replicas",
+    "dynamics.block_replicas",
+    "dynamics.length_ps",
+}
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
+
+
+def test_the_exam_is_one_exam_in_two_sizes() -> None:
+    full, small = (_flat(tomllib.loads(templates()[f"aspirin-exam{s}"])) for s in ("", "-small"))
+    assert list(full) == list(small), "the same keys in the same order"
+    assert {key for key in full if full[key] != small[key]} == NUMBERS_OF_THE_EXAM
+    numbers = NUMBERS_OF_THE_EXAM - {"campaign.name"}
+    assert all(isinstance(full[key], int | float | list) for key in numbers)
+
+
+def test_the_full_exam_says_what_the_protocol_says() -> None:
+    full = tomllib.loads(templates()["aspirin-exam"])
+    assert full["finetuning"]["arms"] == ["pretrained", "scratch", "scratch_long"]
+    assert full["finetuning"]["pools"] == [25, 50, 100, 300, 1000]
+    assert full["finetuning"]["seeds"] == [0, 1, 2, 3, 4]
+    assert full["pretraining"]["seeds"] == [0, 1, 2]
+    assert full["dynamics"]["temperatures_K"] == [300, 500, 1000, 1500]
+    assert (full["dynamics"]["replicas"], full["dynamics"]["length_ps"]) == (256, 100.0)
 
 
 @pytest.mark.parametrize("module", ["campaign", "campaign.campaign", "campaign.cli.main"])
