@@ -158,7 +158,7 @@ def _comparison_table(report: dict[str, Any]) -> Table:
     table = Table(title="Arms compared", title_justify="left", box=None)
     for name in ("labels", "T (K)", "compared"):
         table.add_column(name)
-    for name in ("seeds", "rate ratio [95 %]", "log-rank p"):
+    for name in ("seeds", "rate ratio [95 %]", "log-rank p", "adjusted p", "paired p"):
         table.add_column(name, justify="right")
     for row in report["comparisons"]:
         table.add_row(
@@ -168,7 +168,13 @@ def _comparison_table(report: dict[str, Any]) -> Table:
             str(row["seeds"]),
             _ratio(row),
             _number(row["logrank_p"], "{:.2g}"),
+            _number(row["logrank_p_adjusted"], "{:.2g}"),
+            _number(row["paired_permutation_p"], "{:.2g}"),
         )
+    table.caption = (
+        "Adjusted: log-rank over all comparisons (Holm). Paired: sign flips over seeds, "
+        "never below 2^(1 - seeds)."
+    )
     return table
 
 

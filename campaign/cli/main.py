@@ -26,6 +26,7 @@ from campaign.cli.display import (
     print_report,
     progress_table,
 )
+from campaign.cli.plan import plan
 from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError, InputError
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 
 FolderArgument = Annotated[
     Path, typer.Argument(help="Folder of the campaign, or its campaign file.", show_default=False)
