@@ -172,8 +172,7 @@ def _comparison_table(report: dict[str, Any]) -> Table:
             _number(row["paired_permutation_p"], "{:.2g}"),
         )
     table.caption = (
-        "Adjusted: log-rank over all comparisons (Holm). Paired: sign flips over seeds, "
-        "never below 2^(1 - seeds)."
+        "Adjusted: over all comparisons (Holm). Paired: flips over s seeds, never below 2^(1-s)."
     )
     return table
 

@@ -70,10 +70,9 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
     Returns
     -------
     Estimate
-        The ratio of pooled rates, None where it is infinite or unknown; the interval is that of the
-        mean log ratio over models, widened to the pooled ratio where this lies outside (one model
-        that fails far more than the rest can put it there). Its upper bound is None where `base`
-        has no failure, its lower bound 0 where `other` has none.
+        The ratio of pooled rates, None where it is infinite or unknown, with the interval of
+        `ratio_interval`. Its upper bound is None where `base` has no failure, its lower bound 0
+        where `other` has none.
     """
     seeds = sorted(set(base) & set(other))
     (k, e), (k_other, e_other) = _counts(base, seeds), _counts(other, seeds)

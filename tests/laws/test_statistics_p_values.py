@@ -51,7 +51,7 @@ def test_comparisons_without_a_failure_count_but_have_no_p() -> None:
 
 
 def test_no_comparison_is_found_falsely_in_most_reports_and_unadjusted_many_are() -> None:
-    rng, reports, raw, adjusted = stream(0, "family"), 250, 0, 0
+    rng, reports, raw, adjusted = stream(0, "family"), 150, 0, 0
     for _ in range(reports):
         values: list[float | None] = []
         for _ in range(4):  # pools and temperatures; two arms against one, which they share
@@ -105,9 +105,9 @@ def _rejections(rates: tuple[float, float], trials: int) -> tuple[int, int]:
 
 
 def test_the_paired_test_holds_its_level_where_models_scatter_and_logrank_does_not() -> None:
-    paired, logrank = _rejections((0.2, 0.2), 200)
-    assert holds_level(paired, 200, 0.05)
-    assert not holds_level(logrank, 200, 0.05)
+    paired, logrank = _rejections((0.2, 0.2), 150)
+    assert holds_level(paired, 150, 0.05)
+    assert not holds_level(logrank, 150, 0.05)
 
 
 def test_the_paired_test_finds_what_is_there() -> None:
