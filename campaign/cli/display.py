@@ -198,7 +198,7 @@ def _comparison_table(report: dict[str, Any]) -> Table:
     table = Table(title="Arms compared", title_justify="left", box=None)
     for name in ("labels", "T (K)", "compared"):
         table.add_column(name)
-    for name in ("seeds", "rate ratio [95 %]", "log-rank p"):
+    for name in ("seeds", "rate ratio [95 %]", "log-rank p", "adjusted p", "paired p"):
         table.add_column(name, justify="right")
     for row in report["comparisons"]:
         table.add_row(
@@ -208,7 +208,12 @@ def _comparison_table(report: dict[str, Any]) -> Table:
             str(row["seeds"]),
             _ratio(row),
             _number(row["logrank_p"], "{:.2g}"),
+            _number(row["logrank_p_adjusted"], "{:.2g}"),
+            _number(row["paired_permutation_p"], "{:.2g}"),
         )
+    table.caption = (
+        "Adjusted: over all comparisons (Holm). Paired: flips over s seeds, never below 2^(1-s)."
+    )
     return table
 
 

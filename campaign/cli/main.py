@@ -36,6 +36,7 @@ from campaign.cli.options import (
     open_campaign,
     say,
 )
+from campaign.cli.plan import plan
 from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError
@@ -49,6 +50,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 
 
 @app.command()

@@ -19,6 +19,8 @@ from campaign.statistics.comparison import (
     shared_horizon_ps,
     survival_difference_ps,
 )
+from campaign.statistics.multiplicity import holm_adjusted
+from campaign.statistics.permutation import paired_permutation
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
 from campaign.statistics.survival import logrank_p, median_ps, restricted_mean_ps
 from data_store.runs import Run
@@ -36,7 +38,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "campaign": inputs.campaign,
         "results": list(_results(inputs)),
         "pooled": list(_pooled(inputs)),
-        "comparisons": list(_comparisons(inputs)),
+        "comparisons": _adjusted(list(_comparisons(inputs))),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,
         "teacher": inputs.teacher,
@@ -124,6 +126,7 @@ def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             continue
         ratio, difference = rate_ratio(base, other), fraction_difference(base, other)
         gain = survival_difference_ps(base, other, shared_horizon_ps(base, other))
+        permuted = paired_permutation(base, other)
         pooled = [[run for seed in shared for run in arm_runs[seed]] for arm_runs in (base, other)]
         yield {
             "labels": labels,
@@ -132,7 +135,7 @@ def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "seeds": len(shared),
             "rate_ratio": ratio.value,
             "rate_ratio_interval": ratio.interval,
-            "interval_kind": "random effects over seeds, 95 %"
+            "interval_kind": "random effects over seeds, mid-p, 95 %"
             if len(shared) > 1
             else "exact, 95 %, conditional on these two models",
             "failed_fraction_difference": difference.value,
@@ -142,8 +145,16 @@ def _comparisons(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "failures": [sum(run.failed for run in runs) for runs in reversed(pooled)],
             "replicas": [len(runs) for runs in reversed(pooled)],
             "logrank_p": logrank_p(pooled[0], pooled[1]),
+            "paired_permutation_p": permuted.p if permuted else None,
+            "paired_permutation_p_floor": permuted.floor if permuted else None,
             "force_mae_ratio": _error_ratio(inputs, labels, arm, shared),
         }
+
+
+def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons with p-values that hold over all of them."""
+    values = holm_adjusted([row["logrank_p"] for row in rows])
+    return [{**row, "logrank_p_adjusted": p} for row, p in zip(rows, values, strict=True)]
 
 
 def _error_ratio(inputs: ReportInputs, labels: int, arm: str, seeds: list[int]) -> float | None:

@@ -71,7 +71,8 @@ class CampaignHeader(_Strict):
 class ComparisonSettings(_Strict):
     """The ``[comparison]`` table: what the campaign is meant to tell, stated before it runs.
 
-    Changes nothing that is computed: from it `campaign validate` says how many replicas are needed.
+    Changes nothing that is computed: from it `campaign validate` and `campaign plan` say how many
+    replicas are needed.
     """
 
     rate_ratio: float = Field(default=5.0, gt=1.0)

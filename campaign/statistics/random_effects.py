@@ -10,20 +10,27 @@ priors: Röver et al. 2021, doi:10.1002/jrsm.1475). Nothing here knows of runs.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import brentq
-from scipy.special import log_expit
+from scipy.special import log_expit, ndtri
 from scipy.stats import norm
 
-__all__ = ["binomial_interval", "normal_interval"]
+__all__ = ["binomial_interval", "confidence_distributions", "normal_interval", "quantile"]
 
 Array = NDArray[np.float64]
 
-_TAUS = np.linspace(0.0, 4.0, 25)
-"""Grid of τ in units of the prior's scale; beyond it the prior leaves nothing."""
+_TAUS = 4.0 * np.linspace(0.0, 1.0, 25) ** 2
+"""Grid of τ in units of the prior's scale, finer where τ is small; beyond it the prior leaves
+nothing."""
 _STEP, _REACH, _MARGIN = 0.1, 16.0, 20.0
 """Grid of a log ratio: spacing, half width for μ, and what the scatter needs on top."""
+_OFFSETS = np.arange(-_REACH - _MARGIN, _REACH + _MARGIN + 0.5 * _STEP, _STEP)
+_INSIDE = slice(round(_MARGIN / _STEP), len(_OFFSETS) - round(_MARGIN / _STEP))
+_POINTS: int = next_fast_len(len(_OFFSETS), real=True)
 
 
 def normal_interval(
@@ -63,8 +70,40 @@ def binomial_interval(
     other_exposures: Array,
     scale: float,
     confidence: float,
-) -> tuple[float, float]:
-    r"""Interval of the mean log ratio of two Poisson rates over models.
+) -> tuple[Array, Array]:
+    r"""Mid-p interval of the mean log ratio of two Poisson rates over models.
+
+    Of the two distributions of `confidence_distributions` the mean is taken, as the mid-p bounds of
+    a binomial do (Lancaster 1961, doi:10.1080/01621459.1961.10482105): exact bounds cover more than
+    they say because counts are whole numbers, these are right in the mean over cases. Where an arm
+    has no failure its distribution lies at infinity, and so does the bound.
+
+    Parameters
+    ----------
+    counts, exposures, other_counts, other_exposures, scale
+        See `confidence_distributions`.
+    confidence : float
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        Bounds of μ.
+    """
+    mu, below, above = confidence_distributions(
+        counts, exposures, other_counts, other_exposures, scale
+    )
+    tail, mean = 0.5 * (1.0 - confidence), 0.5 * (below + above)
+    low, high = quantile(mu, mean, tail), quantile(mu, mean, 1.0 - tail)
+    return (
+        np.where(np.sum(other_counts, axis=-1) == 0.0, -np.inf, low),
+        np.where(np.sum(counts, axis=-1) == 0.0, np.inf, high),
+    )
+
+
+def confidence_distributions(
+    counts: Array, exposures: Array, other_counts: Array, other_exposures: Array, scale: float
+) -> tuple[Array, Array, Array]:
+    r"""Distributions of the mean log ratio of two rates, with a failure added to either arm.
 
     Given its sum :math:`n_s = k_s + k'_s`, one count of a pair of models is binomial,
 
@@ -73,44 +112,57 @@ def binomial_interval(
         d_s \sim N(\mu, \tau^2),
 
     the binomial–normal model of Stijnen, Hamza and Özdemir 2010, doi:10.1002/sim.4040: no count is
-    corrected, so rare failures cause no bias. As Clopper and Pearson do, each bound is found with
-    one failure added (over the pooled exposures) to the arm that it speaks against, which keeps it
-    defined where an arm has none; without scatter this is their interval exactly.
+    corrected, so rare failures cause no bias. The first distribution has one failure more in the
+    first arm, an equal share of it in each model, the second in the other arm. Without scatter they
+    are those of which Clopper and Pearson take a tail each, the lower bound from the first.
 
     Parameters
     ----------
-    counts, other_counts : ndarray, shape (S,)
-        ``k_s`` and ``k'_s``, at least one not 0.
-    exposures, other_exposures : ndarray, shape (S,)
+    counts, other_counts : ndarray, shape (..., S)
+        ``k_s`` and ``k'_s``; leading axes are separate cases.
+    exposures, other_exposures : ndarray, shape (..., S)
         ``E_s`` and ``E'_s``, all > 0.
     scale : float
         Of the half-normal prior of ``τ``.
-    confidence : float
 
     Returns
     -------
-    low, high : float
-        Bounds of μ; meaningless on a side where the arm has no failure at all.
+    mu, below, above : ndarray, shape (..., G)
+        A grid and the two cumulative distributions on it; 1 (0) throughout where the other (the
+        first) arm has no failure, all of it being at minus (plus) infinity.
     """
-    total, total_other = float(exposures.sum()), float(other_exposures.sum())
-    centre = np.log((other_counts.sum() + 0.5) / total_other) - np.log((counts.sum() + 0.5) / total)
-    reach = _REACH + _MARGIN
-    ratios = centre + np.arange(-reach, reach + 0.5 * _STEP, _STEP)
-    logits = ratios[:, None] + np.log(other_exposures / exposures)
-    each = other_counts * log_expit(logits) + counts * log_expit(-logits)
-    inside = slice(round(_MARGIN / _STEP), -round(_MARGIN / _STEP))
-    mu = ratios[inside]
-    rows = np.array([_blurred(each, tau * scale)[inside].sum(axis=1) for tau in _TAUS])
-    likelihood = _normalised(rows + _log_prior(len(_TAUS))[:, None]).sum(axis=0)
-    pooled = mu + np.log(total_other / total)
-    tail = 0.5 * (1.0 - confidence)
-    low = _quantile(mu, likelihood * np.exp(log_expit(-pooled)), tail)
-    high = _quantile(mu, likelihood * np.exp(log_expit(pooled)), 1.0 - tail)
-    return low, high
+    total, total_other = (e.sum(axis=-1, keepdims=True) for e in (exposures, other_exposures))
+    k, k_other = (c.sum(axis=-1, keepdims=True) for c in (counts, other_counts))
+    centre = np.log((k_other + 0.5) / total_other) - np.log((k + 0.5) / total)
+    ratios = centre + _OFFSETS
+    logits = ratios[..., None, :] + np.log(other_exposures / exposures)[..., None]
+    falls, rises = log_expit(-logits), log_expit(logits)
+    each = other_counts[..., None] * rises + counts[..., None] * falls
+    share = 1.0 / counts.shape[-1]
+    below, above = (_cumulative(_over_scatter(each + share * one, scale)) for one in (falls, rises))
+    return (
+        ratios[..., _INSIDE],
+        np.where(k_other == 0.0, 1.0, below),
+        np.where(k == 0.0, 0.0, above),
+    )
+
+
+def quantile(grid: Array, cumulative: Array, share: float) -> Array:
+    """Where distributions on grids, both (..., G), reach `share`; (...).
+
+    Between points the normal score is taken as linear, which is exact for a normal however coarse
+    the grid.
+    """
+    scores = ndtri(np.clip(cumulative, 1e-300, 1.0 - 1e-16)).reshape(-1, grid.shape[-1])
+    places = grid.reshape(-1, grid.shape[-1])
+    found = [np.interp(ndtri(share), *row) for row in zip(scores, places, strict=True)]
+    return np.array(found).reshape(grid.shape[:-1])
 
 
 def _log_prior(count: int) -> Array:
-    return -0.5 * _TAUS[:count] ** 2
+    """Of τ on its grid, each point with its share of the axis (trapezium rule)."""
+    with_ends = np.concatenate([_TAUS[:1], _TAUS, _TAUS[-1:]])
+    return np.asarray(-0.5 * _TAUS**2 + np.log(0.5 * (with_ends[2:] - with_ends[:-2])))[:count]
 
 
 def _normalised(log_weight: Array) -> Array:
@@ -118,20 +170,32 @@ def _normalised(log_weight: Array) -> Array:
     return np.asarray(weight / weight.sum())
 
 
-def _blurred(log_likelihood: Array, tau: float) -> Array:
-    """Log of each column's likelihood averaged over a normal of width `tau`; (G, S) in and out."""
-    if tau == 0.0:
-        return log_likelihood
-    reach = min(int(5.0 * tau / _STEP) + 1, round(_MARGIN / _STEP))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * _STEP / tau) ** 2)
-    kernel /= kernel.sum()
-    top = log_likelihood.max(axis=0)
-    columns = np.exp(log_likelihood - top).T
-    blurred = np.stack([np.convolve(column, kernel, mode="same") for column in columns], axis=1)
-    return np.asarray(np.log(np.maximum(blurred, 1e-300)) + top)
+def _over_scatter(log_likelihood: Array, scale: float) -> Array:
+    """Likelihood of μ with the scatter integrated out; (..., S, G) in, (..., inner part of G) out.
+
+    Each model's likelihood is averaged over a normal of width τ, by Fourier transform: inside the
+    margin nothing wraps around.
+    """
+    top = log_likelihood.max(axis=-1, keepdims=True)
+    spectrum = rfft(np.exp(log_likelihood - top), _POINTS)
+    rows = [(log_likelihood - top)[..., _INSIDE].sum(axis=-2)]
+    for kernel in _kernels(scale):
+        blurred = irfft(spectrum * kernel, _POINTS)[..., _INSIDE]
+        rows.append(np.log(np.maximum(blurred, 1e-300)).sum(axis=-2))
+    found = np.stack(rows) + _log_prior(len(_TAUS)).reshape(-1, *[1] * rows[0].ndim)
+    return np.asarray(np.exp(found - found.max(axis=(0, -1), keepdims=True)).sum(axis=0))
 
 
-def _quantile(grid: Array, weight: Array, share: float) -> float:
-    cumulative = np.cumsum(weight)
-    cumulative = (cumulative - 0.5 * weight) / cumulative[-1]
-    return float(np.interp(share, cumulative, grid))
+@lru_cache(maxsize=8)
+def _kernels(scale: float) -> tuple[Array, ...]:
+    """Transforms of normals of width τ > 0 (real, since normals are even)."""
+    steps = np.arange(_POINTS)
+    away = np.minimum(steps, _POINTS - steps) * _STEP
+    found = [np.where(away <= _MARGIN, np.exp(-0.5 * (away / (t * scale)) ** 2), 0.0)
+             for t in _TAUS[1:]]  # fmt: skip
+    return tuple(np.asarray(rfft(kernel / kernel.sum()).real) for kernel in found)
+
+
+def _cumulative(weight: Array) -> Array:
+    reached = np.cumsum(weight, axis=-1)
+    return np.asarray((reached - 0.5 * weight) / reached[..., -1:])

@@ -16,16 +16,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.stats import binom, binomtest
 
 from campaign.statistics.comparison import (
     fraction_difference,
     rate_ratio,
+    ratio_interval,
     shared_horizon_ps,
     survival_difference_ps,
 )
 from campaign.statistics.power import design_effect, fraction_at_ratio, replicas_needed
-from campaign.statistics.random_effects import binomial_interval
+from campaign.statistics.random_effects import (
+    binomial_interval,
+    confidence_distributions,
+    quantile,
+)
 from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
 from campaign.statistics.survival import (
     kaplan_meier,
@@ -152,8 +158,9 @@ def test_rate_ratios_cover_over_seeds(
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_rate_ratios_nearly_cover_where_models_scatter_by_a_factor_e(seeds: int) -> None:
-    assert covered(ratio_hits(seeds, 1.0, APART), RATIO_TRIALS, 0.9)
+def test_rate_ratios_lack_little_where_models_scatter_beyond_the_prior(seeds: int) -> None:
+    """By a factor e: at 1.4 times the scale of the prior; docs/statistics.md has 86 to 90 %."""
+    assert covered(ratio_hits(seeds, 1.0, APART), RATIO_TRIALS, 0.87)
 
 
 @pytest.mark.parametrize(
@@ -166,14 +173,46 @@ def test_bad_intervals_of_ratios_are_caught(
     assert not covered(ratio_hits(5, scatter, rates, interval, TRIALS), TRIALS, 0.95)
 
 
-def test_one_pair_of_models_without_scatter_is_the_exact_binomial() -> None:
-    def one(count: float) -> np.ndarray:
-        return np.array([count])
+def _pair(
+    k: float, e: float, k_other: float, e_other: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return np.array([k]), np.array([e]), np.array([k_other]), np.array([e_other])
 
-    found = binomial_interval(one(3.0), one(50.0), one(9.0), one(20.0), 1e-6, 0.95)
+
+def test_without_scatter_the_distributions_are_clopper_and_pearsons() -> None:
+    mu, below, above = confidence_distributions(*_pair(3, 50, 9, 20), scale=1e-6)
     exact = binomtest(9, 12).proportion_ci(0.95, method="exact")
     expected = [math.log(p / (1 - p) * 50 / 20) for p in (exact.low, exact.high)]
-    assert found == pytest.approx(expected, abs=0.01)
+    found = [quantile(mu, below, 0.025), quantile(mu, above, 0.975)]
+    assert [float(f) for f in found] == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize(("k", "k_other"), [(3, 9), (1, 40), (0, 5), (7, 0)])
+def test_without_scatter_the_interval_is_the_mid_p_of_the_binomial(k: int, k_other: int) -> None:
+    n, ends = k + k_other, []
+    for tail in (0.975, 0.025):  # P(X < x) + P(X = x) / 2, falling with p
+
+        def excess(p: float, tail: float = tail) -> float:
+            return float(binom.cdf(k_other, n, p) - 0.5 * binom.pmf(k_other, n, p)) - tail
+
+        inside = excess(1e-12) * excess(1 - 1e-12) < 0
+        p = brentq(excess, 1e-12, 1 - 1e-12) if inside else float(k == 0)
+        ends.append(math.log(p / (1 - p) * 50 / 20) if inside else math.copysign(math.inf, p - 0.5))
+    found = binomial_interval(*_pair(k, 50, k_other, 20), scale=1e-6, confidence=0.95)
+    assert [float(f) for f in found] == pytest.approx(ends, abs=0.01)
+
+
+def test_cases_side_by_side_are_cases_alone() -> None:
+    rng = stream(9, "cases")
+    k, k_other = rng.poisson(2.0, size=(2, 7, 3)).astype(float)
+    e, e_other = rng.uniform(20.0, 90.0, size=(2, 7, 3))
+    together = np.array(ratio_interval(k, e, k_other, e_other))
+    rows = zip(k, e, k_other, e_other, strict=True)
+    alone = np.array([ratio_interval(*row) for row in rows]).T
+    assert together == pytest.approx(alone, rel=1e-9)
+    swapped = np.array(ratio_interval(k_other, e_other, k, e))
+    with np.errstate(divide="ignore"):
+        assert 1.0 / swapped[::-1] == pytest.approx(together, rel=1e-6), "arms are alike"
 
 
 def _resampled(base: Arm, other: Arm) -> tuple[float, float]:
@@ -260,10 +299,13 @@ def test_more_failures_never_lower_an_interval() -> None:
     assert failed_fraction(0, 0).interval == [0.0, 1.0]
 
 
-RUNS = st.lists(
-    st.tuples(st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0]), st.booleans()),
-    min_size=2,
-    max_size=25,
+TIMES = st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 3.0])  # few: most are tied
+HEAVILY_CENSORED = st.sampled_from([True, False, False, False, False])
+RUNS = st.one_of(
+    *(
+        st.lists(st.tuples(TIMES, failed), min_size=2, max_size=25)
+        for failed in (st.booleans(), HEAVILY_CENSORED)
+    )
 )
 
 
@@ -288,6 +330,22 @@ def test_survival_is_lifelines(drawn: list[tuple[float, bool]]) -> None:
     mean, _ = restricted_mean_ps(runs, 2.5)
     expected = lifelines.utils.restricted_mean_survival_time(theirs, t=2.5)
     assert mean == pytest.approx(float(expected), abs=1e-9)
+
+
+@given(RUNS)
+@settings(deadline=None, max_examples=60)
+def test_bands_are_lifelines_between_the_first_failure_and_the_last(
+    drawn: list[tuple[float, bool]],
+) -> None:
+    runs = made(drawn)
+    theirs = lifelines.KaplanMeierFitter().fit([r.time_ps for r in runs], [r.failed for r in runs])
+    band = theirs.confidence_interval_survival_function_
+    ours = kaplan_meier(runs)
+    for time, survival, low, high in zip(
+        ours.times_ps, ours.survival, ours.low, ours.high, strict=True
+    ):
+        if 1e-9 < survival < 1.0 - 1e-9:  # outside Greenwood's band has no width
+            assert (low, high) == pytest.approx(tuple(band.loc[time]), abs=1e-9)
 
 
 @given(RUNS)
