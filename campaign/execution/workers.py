@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -31,6 +32,9 @@ __all__ = ["Workers", "end_orphans", "is_infrastructure_loss"]
 
 _MARK = "CAMPAIGN_WORKSPACE"
 """Environment variable that every process of a launch inherits."""
+
+_CLOSING_S, _CLOSING_DEAD_S = 60.0, 5.0
+"""How long Parsl may take to clean up, and where a pool's interchange is dead."""
 
 
 class Workers:
@@ -67,8 +71,7 @@ class Workers:
         os.environ.pop(_MARK, None)
         logger = logging.getLogger("parsl")
         handlers = list(logger.handlers)
-        self._give_up_dead_pools()
-        self._kernel.cleanup()
+        self._close_kernel()
         for handler in handlers:  # Parsl forgets its log file without closing it
             logger.removeHandler(handler)
             handler.close()
@@ -99,10 +102,18 @@ class Workers:
             and executor.interchange_proc.poll() is not None
         }
 
-    def _give_up_dead_pools(self) -> None:
-        """Tell Parsl which pools are gone: it would wait for an answer for ever on leaving."""
-        for label, executor in self._dead_pools().items():
+    def _close_kernel(self) -> None:
+        """Let Parsl clean up, for so long: it waits for ever for the answer of what has ended.
+
+        It is told which pools are gone, but its own threads may be waiting for one already. Then
+        its processes are ended by us, as orphans.
+        """
+        dead = self._dead_pools()
+        for label, executor in dead.items():
             executor.set_bad_state_and_fail_all(Stopped(f"the interchange of {label} has ended"))
+        closing = threading.Thread(target=self._kernel.cleanup, daemon=True)
+        closing.start()
+        closing.join(_CLOSING_DEAD_S if dead else _CLOSING_S)
 
     def submit(
         self, pool: str, function: str, requests: list[dict[str, Any]], mark: str

@@ -181,11 +181,19 @@ def interchange_of(driver: subprocess.Popen[bytes]) -> psutil.Process:
     return next(child for child in children if "interchange" in " ".join(child.cmdline()))
 
 
+def hang_then_kill_interchange(driver: subprocess.Popen[bytes]) -> None:
+    """Let Parsl's own threads wait for an answer already when it becomes clear that none comes."""
+    interchange = interchange_of(driver)
+    interchange.suspend()
+    time.sleep(6.0)
+    interchange.kill()
+
+
 STOPS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
     "asked to stop": lambda driver: driver.send_signal(signal.SIGTERM),
     "Ctrl-C": lambda driver: os.killpg(driver.pid, signal.SIGINT),
     "its group ended": lambda driver: os.killpg(driver.pid, signal.SIGTERM),
-    "interchange killed": lambda driver: interchange_of(driver).kill(),
+    "interchange killed": hang_then_kill_interchange,
 }
 
 
