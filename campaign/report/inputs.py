@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data_store.molecules import Molecule
 from data_store.runs import Run
 
-__all__ = ["Curve", "FailurePicture", "Model", "ReportInputs", "StageCost"]
+__all__ = ["Curve", "FailurePicture", "Limits", "Model", "ReportInputs", "StageCost"]
 
 
 @dataclass(frozen=True, order=True)
@@ -62,12 +62,31 @@ class FailurePicture:
     run : Run
     frames : ndarray, shape (F, N, 3)
         In Å, the failing one last.
+    frame_stride_fs : float
+        Time between kept frames; the failing one may follow sooner.
     """
 
     model: Model
     temperature_K: float
     run: Run
     frames: NDArray[np.float32]
+    frame_stride_fs: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the criteria of distances allow.
+
+    Parameters
+    ----------
+    bonds_A : dict of (int, int) to (float, float)
+        Least and largest length of each bond.
+    contacts_A : dict of (int, int) to (float,)
+        Least distance of each pair that is not bonded.
+    """
+
+    bonds_A: dict[tuple[int, ...], tuple[float, ...]] = field(default_factory=dict)
+    contacts_A: dict[tuple[int, ...], tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +109,8 @@ class ReportInputs:
         Learning rate, refit and the like.
     curves : list of Curve
     pictures : list of FailurePicture
+        Of the first failures of the most frequent kinds.
+    limits : Limits
     cost : dict of str to StageCost
     expert_calls : int
         Ab initio labels that were computed or imported to train and validate on.
@@ -110,6 +131,7 @@ class ReportInputs:
     details: dict[Model, dict[str, Any]] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     pictures: list[FailurePicture] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
     cost: dict[str, StageCost] = field(default_factory=dict)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)

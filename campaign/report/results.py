@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.failures import failure_kinds
 from campaign.report.inputs import Model, ReportInputs
+from campaign.report.learning import labels_saved, learning_curve
 from campaign.statistics.comparison import (
     fraction_difference,
     rate_ratio,
@@ -37,6 +39,9 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "results": list(_results(inputs)),
         "pooled": list(_pooled(inputs)),
         "comparisons": list(_comparisons(inputs)),
+        "learning_curve": list(learning_curve(inputs)),
+        "labels_saved": list(labels_saved(inputs, BASE_ARM)),
+        "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,
         "teacher": inputs.teacher,

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import log_expit
 from scipy.stats import norm
 
-__all__ = ["binomial_interval", "normal_interval"]
+__all__ = ["binomial_interval", "normal_interval", "poisson_posterior"]
 
 Array = NDArray[np.float64]
 
@@ -107,6 +107,39 @@ def binomial_interval(
     low = _quantile(mu, likelihood * np.exp(log_expit(-pooled)), tail)
     high = _quantile(mu, likelihood * np.exp(log_expit(pooled)), 1.0 - tail)
     return low, high
+
+
+def poisson_posterior(counts: Array, exposures: Array, scale: float) -> tuple[Array, Array]:
+    r"""Posterior of the mean log rate :math:`\mu` over models, on a grid.
+
+    .. math:: k_s \sim \mathrm{Poisson}(E_s e^{d_s}),\qquad d_s \sim N(\mu, \tau^2)
+
+    with Jeffreys' prior of a Poisson rate, :math:`e^{\mu/2}` for its logarithm, which keeps the
+    posterior proper where nothing failed.
+
+    Parameters
+    ----------
+    counts, exposures : ndarray, shape (S,)
+        ``k_s``, and ``E_s > 0``. For one model the scatter cannot be seen and is left out: the
+        posterior is then conditional on that model.
+    scale : float
+        Of the half-normal prior of ``τ``.
+
+    Returns
+    -------
+    grid, weight : ndarray, shape (G,)
+        Log rates in the unit of 1 / exposure, and weights that sum to 1.
+    """
+    centre = np.log((counts.sum() + 0.5) / exposures.sum())
+    reach = _REACH + _MARGIN
+    rates = centre + np.arange(-reach, reach + 0.5 * _STEP, _STEP)
+    each = counts * rates[:, None] - exposures * np.exp(rates)[:, None]
+    inside = slice(round(_MARGIN / _STEP), -round(_MARGIN / _STEP))
+    taus = scale * _TAUS if len(counts) > 1 else np.zeros(1)
+    rows = np.array([_blurred(each, tau)[inside].sum(axis=1) for tau in taus])
+    mu = rates[inside]
+    weight = _normalised(rows + 0.5 * mu + _log_prior(len(taus))[:, None]).sum(axis=0)
+    return mu, np.asarray(weight)
 
 
 def _log_prior(count: int) -> Array:
