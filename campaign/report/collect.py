@@ -15,7 +15,8 @@ from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.report.gallery import Block, first_failures, limits_of
-from campaign.report.inputs import Curve, Limits, Model, ReportInputs, StageCost
+from campaign.report.inputs import Curve, DistanceReference, Limits, Model, ReportInputs, StageCost
+from campaign.report.structure import distances_of, reference_of
 from campaign.workspace import Workspace
 from data_store.errors import InputError
 from data_store.molecules import Molecule
@@ -62,6 +63,8 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         curves=list(_curves(made, tuned)),
         pictures=list(first_failures(blocks, molecule, plan.spec.dynamics.keep_stride_fs)),
         limits=_limits(plan, made, molecule),
+        distances=distances_of(blocks),
+        reference=_reference(made),
         cost=_cost(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
@@ -120,6 +123,17 @@ def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
     rows = splits[min(splits)].read("train", "")
     training = read_structures(made.first("label")).take(rows).dense_positions()
     return limits_of(molecule, plan.spec.dynamics, training)
+
+
+def _reference(made: _Made) -> DistanceReference:
+    """Structures of the test set, or all labels where there is none."""
+    for _, part in made.parts("test"):
+        return reference_of("the test set", read_structures(part).dense_positions())
+    labels = read_structures(made.first("label"))
+    held_out = made.first("split").read("test", "")
+    if len(held_out):
+        return reference_of("the test set", labels.take(held_out).dense_positions())
+    return reference_of("all labels", labels.dense_positions())
 
 
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:

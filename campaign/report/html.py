@@ -16,6 +16,7 @@ from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, sho
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
 from campaign.report.pictures import course_figure, failure_figure
+from campaign.report.structure import distances_figure
 
 __all__ = ["render_html"]
 
@@ -79,6 +80,8 @@ def _figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["causes"] = plots.svg(plots.causes_figure(inputs))
     if any(inputs.errors.values()):
         drawn["errors"] = plots.svg(errors_figure(inputs))
+    if inputs.reference is not None and any(d.frames for d in inputs.distances.values()):
+        drawn["distances"] = plots.svg(distances_figure(inputs, inputs.reference))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.curves:

@@ -140,8 +140,8 @@ def saved_in_words(row: dict[str, Any]) -> str:
         return f"{text}, which is {_difference(row['labels_saved'])}."
     if row["more_than"] is not None:
         bound = f"more than {row['more_than']:.0f} labels are needed (97.5 %)"
-        return f"{case} has too few: the rate is {row['reason']}; {bound}."
-    return f"{case} gives no number: the rate is {row['reason']} (95 %: {below} to {beyond})."
+        return f"{case} has too few: {row['reason']}; {bound}."
+    return f"{case} gives no number: {row['reason']} (95 %: {below} to {beyond})."
 
 
 def _difference(saved: float) -> str:

@@ -65,7 +65,7 @@ class LabelsNeeded:
     Parameters
     ----------
     value : float or None
-        None where it lies outside the pools; `reason` says on which side.
+        None where it lies outside the pools or nothing is told; `reason` says which.
     low, high : float or None
         95 % interval; 0 where it reaches below the smallest pool, None beyond the largest.
     more_than : float or None
@@ -101,12 +101,14 @@ def labels_needed(
     tail = 0.5 * (1.0 - CONFIDENCE)
     low, middle, high = np.quantile(found, [tail, 0.5, 1.0 - tail], method="inverted_cdf")
     upper = float(high) if np.isfinite(high) else None
+    if low == 0.0 and upper is None:
+        return LabelsNeeded(None, 0.0, None, None, "not told: too few failures to place the curve")
     if np.isinf(middle):
         least = float(min(low, labels[-1]))
-        reason = f"not reached within its pools, of which the largest has {labels[-1]:g} labels"
+        reason = f"the rate is not reached within its pools, the largest of {labels[-1]:g} labels"
         return LabelsNeeded(None, least, upper, least or None, reason)
     if middle == 0.0:
-        reason = f"reached at its smallest pool, of {labels[0]:g} labels, already"
+        reason = f"the rate is reached at its smallest pool, of {labels[0]:g} labels, already"
         return LabelsNeeded(None, 0.0, upper, None, reason)
     return LabelsNeeded(float(middle), float(low), upper)
 

@@ -100,7 +100,8 @@ def test_a_rate_that_the_smallest_pool_reaches_has_an_upper_bound_alone() -> Non
 def test_where_nothing_fails_in_either_arm_nothing_is_claimed() -> None:
     curve = [counts(n, 0, 0) for n in POOLS]
     found = labels_needed(counts(50, 0, 0), curve, stream(0, "x"))
-    assert (found.low, found.high) == (0.0, None)
+    assert (found.value, found.low, found.high) == (None, 0.0, None)
+    assert "too few failures" in str(found.reason)
 
 
 def test_one_pool_and_one_seed_are_enough_for_a_bound() -> None:
