@@ -26,7 +26,7 @@ from apps.training.settings import PretrainingSettings
 from data_store.datasets import Dataset
 from data_store.errors import InputError
 from data_store.parts import Part, write_part
-from data_store.splits import random_order
+from data_store.splits import teacher_holdout
 from data_store.streams import stream_seed
 
 __all__ = ["run_pretraining"]
@@ -75,10 +75,9 @@ def _sets(
             f"{len(dataset)} teacher structures, of which {settings.held_out} are to be held out",
             "raise sampling.structures or lower pretraining.held_out",
         )
-    order = random_order(len(dataset), stream_seed(req.seed, "pretrain", "held out"))
+    trained_on, held_out = teacher_holdout(len(dataset), settings.held_out, req.seed)
     everything = LabelledSet.of(dataset.cached(), world.device)
-    cut = len(dataset) - settings.held_out
-    return everything.take(order[:cut]), everything.take(order[cut:])
+    return everything.take(trained_on), everything.take(held_out)
 
 
 def _fresh_potential(

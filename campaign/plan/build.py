@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from apps.probing.settings import ProbeSettings
+from apps.sampling.probe_structures import ProbeStructureSettings
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
 from campaign.spec.model import CampaignSpec
@@ -78,7 +80,8 @@ def build_plan(spec: CampaignSpec) -> Plan:
         spec,
         (
             teach.molecule, *(teach.chunks if pretrained else []), *candidates, *pretrained, label,
-            *tests, *splits.values(), starts, *finetunes, *simulations,
+            *tests, *splits.values(), starts, *finetunes,
+            *(_probes(spec, teach, starts, finetunes) if pretrained else []), *simulations,
         ),
     )  # fmt: skip
 
@@ -269,6 +272,30 @@ def _finetunes(
                     inputs=inputs,
                     not_science=tuple(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
                 )
+
+
+def _probes(
+    spec: CampaignSpec, teach: _Teaching, starts: PlannedPart, models: list[PlannedPart]
+) -> Iterator[PlannedPart]:
+    """Probes of all models by the teacher's structures; without a teacher there are none."""
+    settings = ProbeStructureSettings(held_out=spec.pretraining.held_out)
+    structures = planned_part(
+        "probe_structures",
+        "structures to probe with",
+        settings.model_dump(mode="json"),
+        spec.campaign.seed,
+        inputs={"molecule": [teach.molecule], "teacher": teach.chunks, "starts": [starts]},
+    )
+    yield structures
+    for model in models:
+        yield planned_part(
+            "probe",
+            f"probes of {model.label}",
+            ProbeSettings().model_dump(mode="json"),
+            spec.campaign.seed,
+            key=model.key,
+            inputs={"model": [model], "structures": [structures]},
+        )
 
 
 def _simulations(

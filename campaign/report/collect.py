@@ -65,6 +65,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         limits=_limits(plan, made, molecule),
         distances=distances_of(blocks),
         reference=_reference(made),
+        probes={_model(planned): part.metadata["probes"] for planned, part in made.parts("probe")},
         cost=_cost(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
@@ -184,7 +185,7 @@ def _world_size(made: _Made) -> int:
 
 
 def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
-    for stage in ("finetune", "simulate"):
+    for stage in ("finetune", "simulate", "probe"):
         planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
         if there < planned:
             yield f"{planned - there} of {planned} parts of stage {stage} are lacking"

@@ -16,6 +16,7 @@ from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, sho
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
 from campaign.report.pictures import course_figure, failure_figure
+from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
 
 __all__ = ["render_html"]
@@ -44,6 +45,8 @@ def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
         figures=_figures(inputs),
         arms=sorted({model.arm for model, _ in inputs.runs}),
         gallery=_gallery(inputs),
+        probes=probe_table(found["probes"]) if found["probes"] else [],
+        probed_changes=SHOWN_A,
         settings=_settings(inputs.settings),
     )
 
@@ -82,6 +85,8 @@ def _figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["errors"] = plots.svg(errors_figure(inputs))
     if inputs.reference is not None and any(d.frames for d in inputs.distances.values()):
         drawn["distances"] = plots.svg(distances_figure(inputs, inputs.reference))
+    if any(found["scan"] for found in inputs.probes.values()):
+        drawn["probes"] = plots.svg(probes_figure(inputs))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.curves:

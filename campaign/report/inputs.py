@@ -165,6 +165,8 @@ class ReportInputs:
     distances : dict of (Model, float) to Distances
         In saved frames of replicas that have not failed, by model and temperature in K.
     reference : DistanceReference or None
+    probes : dict of Model to dict
+        What probes without dynamics found (`apps.probing.probes.probe`).
     cost : dict of str to StageCost
     expert_calls : int
         Ab initio labels that were computed or imported to train and validate on.
@@ -188,6 +190,7 @@ class ReportInputs:
     limits: Limits = field(default_factory=Limits)
     distances: dict[tuple[Model, float], Distances] = field(default_factory=dict)
     reference: DistanceReference | None = None
+    probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     cost: dict[str, StageCost] = field(default_factory=dict)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)

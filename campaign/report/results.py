@@ -15,6 +15,7 @@ from typing import Any
 from campaign.report.failures import failure_kinds
 from campaign.report.inputs import Model, ReportInputs
 from campaign.report.learning import labels_saved, learning_curve
+from campaign.report.probes import probe_rows
 from campaign.report.structure import distance_error, structure_rows, summary_of_reference
 from campaign.statistics.comparison import (
     fraction_difference,
@@ -44,6 +45,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "labels_saved": list(labels_saved(inputs, BASE_ARM)),
         "distance_distribution": list(structure_rows(inputs)),
         "distance_reference": summary_of_reference(inputs),
+        "probes": list(probe_rows(inputs)),
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,

@@ -29,7 +29,7 @@ def prints(which: Plan, stage: str) -> set[str]:
 
 
 STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "starts", "finetune",
-          "simulate")  # fmt: skip
+          "simulate", "probe_structures", "probe")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,14 @@ STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "star
         ({"campaign__seed": 6}, STAGES),
         ({"system__smiles": "OO"}, STAGES),
         ({"sampling__max_energy_eV_per_atom": 2.0}, STAGES[1:]),
-        ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate")),
-        ({"finetuning__steps": 101}, ("finetune", "simulate")),
+        ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate", "probe")),
+        (
+            {"pretraining__held_out": 17},
+            ("pretrain", "finetune", "simulate", "probe_structures", "probe"),
+        ),
+        ({"finetuning__steps": 101}, ("finetune", "simulate", "probe")),
         ({"dynamics__length_ps": 1.0}, ("simulate",)),
-        ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate")),
+        ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate", "probe")),
     ],
 )
 def test_a_change_recomputes_what_depends_on_it(
@@ -104,6 +108,8 @@ def test_without_the_teacher_nothing_is_sampled() -> None:
     found = plan(finetuning__arms=["scratch"])
     assert not found.of("sample")
     assert not found.of("pretrain")
+    assert not found.of("probe")
+    assert not found.of("probe_structures")
 
 
 def test_dependence_has_no_cycle_and_nothing_lacks() -> None:
