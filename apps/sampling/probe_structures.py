@@ -38,8 +38,9 @@ class ProbeStructureSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    distorted_above_eV: float = Field(default=8.0, gt=0.0)
-    """Energy by the teacher above its minimum from which a structure counts as distorted, in eV."""
+    distorted_above_eV_per_atom: float = Field(default=0.4, gt=0.0)
+    """Energy by the teacher above its minimum beyond which a structure counts as distorted, in eV
+    per atom; three times the mean at 1000 K."""
 
     frames: int = Field(default=10, gt=0)
     """Frames whose bonds are scanned, at most: the first of the starting structures."""
@@ -122,7 +123,7 @@ def _made(req: Request) -> Part:
         "distorted": len(distorted),
         "bonds": len(molecule.bonds),
         "changes_A": list(settings.changes_A),
-        "distorted_above_eV": settings.distorted_above_eV,
+        "distorted_above_eV_per_atom": settings.distorted_above_eV_per_atom,
         "teacher": prepared.metadata["teacher"],
     }
     columns = structures_to_columns(structures)
@@ -135,6 +136,7 @@ def _distorted(teacher: Dataset, settings: ProbeStructureSettings, seed: int) ->
     structures = teacher.cached().take(held_out)
     codes = [TIER_CODES[name] for name in _DISTORTING]
     chosen = np.isin(structures.tiers, codes)
-    chosen &= structures.labelled_energies() > settings.distorted_above_eV
+    per_atom = structures.labelled_energies() / structures.atom_counts
+    chosen &= per_atom > settings.distorted_above_eV_per_atom
     positions: Array = structures.dense_positions()[chosen].astype(np.float64)
     return positions

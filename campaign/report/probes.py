@@ -53,10 +53,19 @@ def probes_figure(inputs: ReportInputs) -> Figure:
         for model, results in found.items():
             _line(ax, results["scan"], "median_eV", model.arm)
         _line(ax, next(iter(found.values()))["scan"], "teacher_median_eV", "teacher", ls="--")
+        ax.set_ylim(*_reach(list(found.values())))
         ax.set(xlabel="change of a bond's length (Å)", ylabel="energy above the frame (eV)")
         ax.set_title(f"{labels} labels", fontsize=9)
     legend_above(figure, axes)
     return figure
+
+
+def _reach(results: list[dict[str, Any]]) -> tuple[float, float]:
+    """Range of the models' medians with a margin; a force field would leave them no room."""
+    values = [row["median_eV"] for found in results for row in found["scan"]]
+    finite = [0.0, *(value for value in values if value is not None)]
+    margin = 0.15 * (max(finite) - min(finite)) + 0.1
+    return min(finite) - margin, max(finite) + margin
 
 
 def _line(ax: Axes, scan: list[dict[str, Any]], name: str, label: str, ls: str = "-") -> None:

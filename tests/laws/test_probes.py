@@ -176,7 +176,7 @@ def request(
 def made(parts: dict[str, Part]) -> Part:
     what = request(
         parts, "probe_structures", ("teacher", "starts", "molecule"),
-        {"held_out": 30, "distorted_above_eV": 4.0},
+        {"held_out": 30, "distorted_above_eV_per_atom": 4.0 / 6.0},
     )  # fmt: skip
     return open_part(Path(probe_structures(what.to_json())["path"]))
 

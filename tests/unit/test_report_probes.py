@@ -39,7 +39,7 @@ def test_each_model_has_a_row_and_the_teacher_one() -> None:
     assert found["probes"][1]["distorted_low_share"] == 0.25
     section = page[page.index("Probes without dynamics") : page.index("<h2>Training")]
     assert "<td>scratch, 25 labels, seed 0</td><td>12</td><td>0.25</td>" in section
-    assert "<td>0.8, –</td> <td>1.25, –</td> <td>3.2, –</td>" in section
+    assert "<td>0.8, –</td><td>1.25, –</td><td>3.2, –</td>" in section
     assert "<td>teacher</td>" in section
     assert section.count("<svg") == 1
 
