@@ -9,18 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from campaign.spec.model import CampaignSpec
+from data_store.errors import InputError
+from data_store.splits import nested_split
+from data_store.structures import Structures
 
 __all__ = ["preflight"]
 
 
 def preflight(spec: CampaignSpec) -> None:
-    """Check molecule, force field, labels or method, architecture and MPI.
+    """Check molecule, force field, labels or method, architecture, criteria and MPI.
 
     Raises
     ------
     InputError
         Saying what cannot be used, and what to do.
     """
+    from apps.dynamics.criteria import judges
+    from apps.dynamics.criteria_registry import criterion_rows
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
     from apps.labeling.task import check_labels
@@ -34,9 +39,9 @@ def preflight(spec: CampaignSpec) -> None:
     )
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
     choose_teacher(spec.sampling.force_field, molecule)
-    for path in (labels, tests):
-        if path is not None:
-            check_labels(path, molecule)
+    brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
+    if brought:
+        _check_counts(spec, *brought)
     if labels is None:
         method = {name: getattr(spec.labels, name) for name in MethodSettings.model_fields}
         make_labeler(MethodSettings(**method)).check(molecule)
@@ -44,7 +49,26 @@ def preflight(spec: CampaignSpec) -> None:
         spec.potential.architecture, spec.potential.size, molecule.numbers,
         spec.potential.cutoff_A, seed=0,
     )  # fmt: skip
+    judges(spec.dynamics.criteria)
+    criterion_rows(spec.dynamics)
     if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:
         from apps.training.mpi import find_mpiexec
 
         find_mpiexec()
+
+
+def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:
+    """Refuse more labels, or more starts, than were brought."""
+    from apps.selection.task import label_groups
+
+    kept = 0 if tests is not None else spec.labels.test_count
+    groups = label_groups(labels)
+    for pool in spec.finetuning.pools:
+        nested_split(groups, pool, kept, spec.campaign.seed)
+    held_out = len(tests) if tests is not None else len(labels) - max(spec.finetuning.pools)
+    if spec.dynamics.replicas > held_out:
+        raise InputError(
+            f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "
+            f"structures, and there are {held_out}",
+            "lower dynamics.replicas, or bring more structures (labels.test_file)",
+        )

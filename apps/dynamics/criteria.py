@@ -1,22 +1,37 @@
 """Failure criteria: pure functions of a batch of replicas, evaluated where the replicas are.
 
 Each says which replicas failed, the quantity that decided, and the atoms it belongs to. Thresholds
-come from the settings; a criterion keeps no state between checks.
+come from the settings; a criterion keeps no state between checks and reads nothing back to the
+host. What each is in words, its unit and its source are in `apps.dynamics.criteria_records`; those
+that other works define are in `apps.dynamics.criteria_published`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy
 
-__all__ = ["CRITERIA", "Finding", "Watched", "first_failure"]
+if TYPE_CHECKING:
+    from apps.dynamics.criteria_records import Judge
+
+__all__ = [
+    "Finding",
+    "Watched",
+    "first_failure",
+    "judges",
+    "no_atoms",
+    "nothing_found",
+    "worst_bond",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,8 @@ class Watched:
 
     Parameters
     ----------
+    numbers : Tensor of int64, shape (N,)
+        Atomic numbers.
     masses_amu : Tensor, shape (N,)
     bonds : Tensor of int64, shape (M, 2)
     bond_lengths_A : Tensor, shape (M,)
@@ -34,14 +51,18 @@ class Watched:
     least_distances_A : Tensor, shape (P,)
     hot_eV : float
         Kinetic energy that a sound replica does not reach.
+    temperature_K : float
+        Of the run: of the thermostat, or of the first velocities.
     """
 
+    numbers: Tensor
     masses_amu: Tensor
     bonds: Tensor
     bond_lengths_A: Tensor
     others: Tensor
     least_distances_A: Tensor
     hot_eV: float
+    temperature_K: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +83,25 @@ class Finding:
     atoms: Tensor
 
 
-def _no_atoms(like: Tensor) -> Tensor:
+def no_atoms(like: Tensor) -> Tensor:
+    """Atoms of a finding that belongs to none, for as many replicas as `like` has rows."""
     return torch.full((len(like), 2), -1, dtype=torch.int64, device=like.device)
+
+
+def nothing_found(point: PhasePoint) -> Finding:
+    """Finding of a criterion that has nothing to look at."""
+    value = torch.full_like(point.energies, torch.nan)
+    return Finding(torch.zeros_like(value, dtype=torch.bool), value, no_atoms(value))
+
+
+def worst_bond(point: PhasePoint, watched: Watched) -> tuple[Tensor, Tensor]:
+    """Largest change (R,) of a bond's length from its reference in Å, and its atoms (R, 2).
+
+    There must be a bond.
+    """
+    change = (_distances(point.positions, watched.bonds) - watched.bond_lengths_A).abs()
+    value, worst = change.max(dim=1)
+    return value, watched.bonds[worst]
 
 
 def _distances(positions: Tensor, pairs: Tensor) -> Tensor:
@@ -75,16 +113,15 @@ def _distances(positions: Tensor, pairs: Tensor) -> Tensor:
 def bond_stretch(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """A bond's length is further from its reference than ``stretch_A``; value in Å."""
     if not len(watched.bonds):
-        return _nothing(point)
-    change = (_distances(point.positions, watched.bonds) - watched.bond_lengths_A).abs()
-    value, worst = change.max(dim=1)
-    return Finding(value > settings.stretch_A, value, watched.bonds[worst])
+        return nothing_found(point)
+    value, atoms = worst_bond(point, watched)
+    return Finding(value > settings.stretch_A, value, atoms)
 
 
 def close_contact(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """Two atoms that are not bonded are closer than allowed; value in Å."""
     if not len(watched.others):
-        return _nothing(point)
+        return nothing_found(point)
     distances = _distances(point.positions, watched.others)
     worst = (distances / watched.least_distances_A).argmin(dim=1)
     value = distances.gather(1, worst[:, None])[:, 0]
@@ -94,38 +131,33 @@ def close_contact(point: PhasePoint, watched: Watched, settings: DynamicsSetting
 def hot(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """Kinetic energy beyond a far quantile of its χ² distribution; value in eV."""
     value = kinetic_energy(point.velocities, watched.masses_amu)
-    return Finding(value > watched.hot_eV, value, _no_atoms(value))
+    return Finding(value > watched.hot_eV, value, no_atoms(value))
 
 
 def not_finite(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """A position, velocity, force or energy is no number any more."""
     total = (point.positions + point.velocities + point.forces).sum((1, 2)) + point.energies
-    return Finding(~torch.isfinite(total), torch.full_like(total, torch.nan), _no_atoms(total))
+    return Finding(~torch.isfinite(total), torch.full_like(total, torch.nan), no_atoms(total))
 
 
 def large_force(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """A force beyond ``max_force_eV_per_A``; value in eV/Å."""
     value, atom = torch.linalg.vector_norm(point.forces, dim=-1).max(dim=1)
-    atoms = _no_atoms(value)
+    atoms = no_atoms(value)
     atoms[:, 0] = atom
     return Finding(value > settings.max_force_eV_per_A, value, atoms)
 
 
-def _nothing(point: PhasePoint) -> Finding:
-    value = torch.full_like(point.energies, torch.nan)
-    return Finding(torch.zeros_like(value, dtype=torch.bool), value, _no_atoms(value))
+@cache
+def judges(names: tuple[str, ...]) -> tuple[Judge, ...]:
+    """Functions of criteria by name, loaded once.
 
-
-Criterion = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
-
-CRITERIA: dict[str, Criterion] = {
-    "not_finite": not_finite,
-    "bond_stretch": bond_stretch,
-    "close_contact": close_contact,
-    "hot": hot,
-    "large_force": large_force,
-}
-"""Criteria by name."""
+    Raises
+    ------
+    InputError
+        If one cannot be found or loaded.
+    """
+    return tuple(find_criterion(name).judge() for name in names)
 
 
 def first_failure(
@@ -142,9 +174,9 @@ def first_failure(
     """
     cause = torch.full((len(point.energies),), -1, device=point.energies.device)
     value = torch.full_like(point.energies, torch.nan)
-    atoms = _no_atoms(value)
-    for place, name in enumerate(settings.criteria):
-        finding = CRITERIA[name](point, watched, settings)
+    atoms = no_atoms(value)
+    for place, judge in enumerate(judges(settings.criteria)):
+        finding = judge(point, watched, settings)
         new = finding.failed & (cause < 0)
         cause = torch.where(new, place, cause)
         value = torch.where(new, finding.value, value)

@@ -6,19 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["CRITERIA_ORDER", "DynamicsSettings"]
+from apps.dynamics.criteria_registry import in_order
+from data_store.errors import InputError
+
+__all__ = ["DynamicsSettings"]
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
-CriterionName = Literal["not_finite", "bond_stretch", "close_contact", "hot", "large_force"]
-
-CRITERIA_ORDER: tuple[CriterionName, ...] = (
-    "not_finite",
-    "bond_stretch",
-    "close_contact",
-    "hot",
-    "large_force",
-)
-"""Order in which criteria are asked: numbers that are none can be compared with nothing."""
 
 
 class DynamicsSettings(BaseModel):
@@ -47,11 +40,12 @@ class DynamicsSettings(BaseModel):
     friction_per_ps: float = Field(default=2.0, gt=0.0)
     """Friction of the Langevin thermostat in 1/ps."""
 
-    criteria: tuple[CriterionName, ...] = Field(
+    criteria: tuple[str, ...] = Field(
         default=("not_finite", "bond_stretch", "close_contact", "hot"), min_length=1
     )
     """What counts as failure: names in any order, kept in the one in which they are asked
-    (`CRITERIA_ORDER`); the first that applies names the cause. `not_finite` must be among them."""
+    (`criterion_names`); the first that applies names the cause. Built in, or of an installed
+    package (docs/criteria.md). `not_finite` must be among them."""
 
     check_stride_fs: float = Field(default=5.0, gt=0.0)
     """Time between checks in fs: the error of a failure time is at most this."""
@@ -88,12 +82,15 @@ class DynamicsSettings(BaseModel):
 
     @field_validator("criteria")
     @classmethod
-    def _in_order(cls, names: tuple[CriterionName, ...]) -> tuple[CriterionName, ...]:
+    def _in_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
             raise ValueError("name each criterion once")
         if "not_finite" not in names:
             raise ValueError("must hold not_finite: no other sees a replica that is no number")
-        return tuple(name for name in CRITERIA_ORDER if name in names)
+        try:
+            return in_order(names)
+        except InputError as error:  # pydantic gathers ValueErrors with all else that is wrong
+            raise ValueError(f"{error.message}; {error.hint}") from error
 
     @model_validator(mode="after")
     def _whole_steps(self) -> DynamicsSettings:

@@ -106,12 +106,14 @@ def _watched(
     others, least = contact_limits(molecule, settings)
     masses = ATOMIC_MASSES_amu[list(molecule.numbers)]
     return Watched(
+        numbers=torch.tensor(molecule.numbers, device=device),
         masses_amu=torch.from_numpy(np.array(masses)).to(device),
         bonds=torch.from_numpy(bonds).to(device),
         bond_lengths_A=torch.from_numpy(reference_bond_lengths(training, bonds)).to(device),
         others=torch.from_numpy(others).to(device),
         least_distances_A=torch.from_numpy(least).to(device),
         hot_eV=_hot_energy(settings, len(masses), temperature_K),
+        temperature_K=temperature_K,
     )
 
 

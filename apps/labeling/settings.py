@@ -65,8 +65,9 @@ class LabelSettings(MethodSettings):
     candidates: int = Field(default=256, gt=0)
     """Thermal structures that labels and starts are drawn from."""
 
-    select: Literal["random"] = "random"
-    """How labels are chosen among the candidates."""
+    select: str = "random"
+    """How labels are chosen among the candidates: a name in the registry of strategies
+    (`apps.selection.registry`)."""
 
     temperatures_K: tuple[Temperature, ...] = Field(default=(500.0,), min_length=1)
     """Temperatures of the candidates in K."""
@@ -77,4 +78,8 @@ class LabelSettings(MethodSettings):
             raise ValueError('source = "file" needs file = "….extxyz"')
         if self.source == "pyscf" and (self.file or self.test_file):
             raise ValueError('file and test_file belong to source = "file"')
+        if self.source == "file" and self.select != "random":
+            raise ValueError(
+                f'select = "{self.select}" belongs to source = "pyscf"; of a file, all is used'
+            )
         return self

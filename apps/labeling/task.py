@@ -14,7 +14,6 @@ from data_store.columns import Column
 from data_store.errors import InputError, MethodError, StoreError
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
-from data_store.splits import random_order
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
 from data_store.work import load_item, save_item
@@ -25,7 +24,7 @@ _MARGIN_S = 120.0
 
 
 def label(request: dict[str, Any]) -> dict[str, Any]:
-    """Label some structures: key ``indices``, places in the seeded order of the candidates.
+    """Label some structures: key ``indices``, places in the order of the candidates.
 
     Each label is kept as soon as it is there; those that are there already are passed over. A
     structure for which the method gives no usable label is kept too, with the reason, so that it
@@ -81,9 +80,8 @@ def _method(req: Request) -> MethodSettings:
 
 
 def _candidates(req: Request) -> tuple[Structures, Any]:
-    (part,) = req.input_parts("candidates")
-    structures = read_structures(part)
-    return structures, random_order(len(structures), req.seed)
+    (part,), (selection,) = req.input_parts("candidates"), req.input_parts("order")
+    return read_structures(part), selection.read("order", "")
 
 
 def _structure(structures: Structures, index: int) -> tuple[Any, Any, int, int]:

@@ -12,8 +12,10 @@ with filters :math:`W(r)` linear in Bessel functions; an update mixes the featur
 energy is a sum of atomic readouts, invariant by construction; forces come by differentiation.
 
 The filter is linear in the radial functions :math:`R_{ijk}`, so that for molecules the sum over
-neighbours is taken first, as a matrix product,
-:math:`\sum_k W_{kf} (\sum_j R_{ijk} \phi_{jf})`, and tensors of N² × F numbers never exist.
+neighbours and radial functions is one matrix product,
+:math:`\sum_{jk} R_{ijk} (W_{kf} \phi_{jf})`, and tensors of N² × F numbers never exist. Blocks of
+features are taken apart by `split`, whose gradient is one concatenation; slices would each have one
+of zeros, to be added up.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ _NORM_FLOOR = 1e-4
 class _Pairs(NamedTuple):
     """Radial functions of all pairs, alone and times the unit vector to the neighbour.
 
-    Dense: ``radial`` (B, N·K, N), ``directed`` (B, N·3·K, N). Listed: (P, K) and (P, 3), with the
-    pairs' centres and neighbours.
+    Dense: ``radial`` (B, N, N·K), ``directed`` (B, N·3, N·K), centres first, neighbours and radial
+    functions last. Listed: (P, K) and (P, 3), with the pairs' centres and neighbours.
     """
 
     radial: Tensor
@@ -80,32 +82,35 @@ class _Message(nn.Module):
 
     def _dense(self, phi: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         batch, atoms, width = phi.shape[0], phi.shape[1], phi.shape[2] // self.blocks
-        radial = self.filter.shape[0]
-        w = self.filter.view(radial, self.blocks, width)
-        to_vectors = torch.bmm(pairs.directed, phi[..., width : 2 * width])
-        to_vectors = to_vectors.view(batch, atoms, 3, radial, width)
-        dv = (to_vectors * w[:, 1]).sum(-2)
-        carried = phi[..., :width]
-        if v is not None:
-            moved = v * phi[..., 2 * width :].unsqueeze(-2)
-            carried = torch.cat([carried, moved.view(batch, atoms, 3 * width)], dim=-1)
-        found = torch.bmm(pairs.radial, carried).view(batch, atoms, radial, -1, width)
-        ds = (found[..., 0, :] * w[:, 0]).sum(-2)
-        if v is not None:
-            dv = dv + (found[..., 1:, :] * w[:, 2].unsqueeze(1)).sum(-3)
-        return ds, dv
+        w_s, w_vs, *w_vv = self.filter.split(width, dim=-1)
+        phi_s, phi_vs, *phi_vv = phi.split(width, dim=-1)
+        dv = torch.bmm(pairs.directed, _filtered(phi_vs, w_vs)).view(batch, atoms, 3, width)
+        if v is None:
+            return torch.bmm(pairs.radial, _filtered(phi_s, w_s)), dv
+        moved = (v * phi_vv[0].unsqueeze(-2)).view(batch, atoms, 3 * width)
+        carried = torch.cat([phi_s, moved], dim=-1)
+        filters = torch.cat([w_s, *(3 * w_vv)], dim=-1)
+        found = torch.bmm(pairs.radial, _filtered(carried, filters))
+        ds, turned = found.split([width, 3 * width], dim=-1)
+        return ds, dv + turned.view(batch, atoms, 3, width)
 
     def _listed(self, phi: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         assert pairs.listed is not None  # by the caller
         centre, neighbour = pairs.listed
         width = phi.shape[-1] // self.blocks
         message = phi[neighbour] * (pairs.radial @ self.filter)
-        ds = phi.new_zeros(phi.shape[0], width).index_add(0, centre, message[:, :width])
-        vectors = pairs.directed.unsqueeze(-1) * message[:, None, width : 2 * width]
+        to_s, to_vs, *to_vv = message.split(width, dim=-1)
+        ds = phi.new_zeros(phi.shape[0], width).index_add(0, centre, to_s)
+        vectors = pairs.directed.unsqueeze(-1) * to_vs.unsqueeze(1)
         if v is not None:
-            vectors = vectors + v[neighbour] * message[:, None, 2 * width :]
+            vectors = vectors + v[neighbour] * to_vv[0].unsqueeze(1)
         dv = phi.new_zeros(phi.shape[0], 3, width).index_add(0, centre, vectors)
         return ds, dv
+
+
+def _filtered(features: Tensor, filters: Tensor) -> Tensor:
+    """Features of neighbours by radial function: (B, N, F) and (K, F) to (B, N·K, F)."""
+    return (features.unsqueeze(2) * filters).flatten(1, 2)
 
 
 class _Update(nn.Module):
@@ -170,7 +175,7 @@ class PaiNN(Potential):
 
     def _dense(self, batch: DenseBatch) -> _Pairs:
         x, real = batch.positions, batch.numbers > 0
-        count, atoms = batch.numbers.shape
+        atoms = batch.numbers.shape[1]
         # Differences in the positions' own precision, the network in its own.
         vectors = (x.unsqueeze(1) - x.unsqueeze(2)).to(self.dtype)
         valid = real.unsqueeze(1) & real.unsqueeze(2)
@@ -178,14 +183,10 @@ class PaiNN(Potential):
         # Where there is no pair, a distance at the cutoff: nothing enters, no root of zero.
         squared = (vectors * vectors).sum(-1).masked_fill(~valid, self.cutoff_A**2)
         distances = torch.sqrt(squared)
-        radial = bessel(distances, self.cutoff_A, self.radial).transpose(2, 3)
-        unit = (vectors / distances.unsqueeze(-1)).permute(0, 1, 3, 2)
-        directed = unit.unsqueeze(3) * radial.unsqueeze(2)
-        return _Pairs(
-            radial.reshape(count, atoms * self.radial, atoms),
-            directed.reshape(count, atoms * 3 * self.radial, atoms),
-            None,
-        )
+        radial = bessel(distances, self.cutoff_A, self.radial)  # (B, N, N, K)
+        unit = (vectors / distances.unsqueeze(-1)).transpose(2, 3)  # (B, N, 3, N)
+        directed = unit.unsqueeze(-1) * radial.unsqueeze(2)
+        return _Pairs(radial.flatten(2), directed.flatten(3).flatten(1, 2), None)
 
     def _listed(self, batch: GraphBatch) -> _Pairs:
         x, (centre, neighbour) = batch.positions, batch.pairs

@@ -1,7 +1,7 @@
 """One chunk of teacher structures: tiers mixed by weight, each filled by what is accepted.
 
-Thermal frames come first; the other tiers distort those of the cooler half of the temperatures. All
-is decided by the seed and the chunk's number.
+Thermal frames come first; most other tiers distort those of the cooler half of the temperatures.
+All is decided by the seed and the chunk's number.
 """
 
 from __future__ import annotations
@@ -10,28 +10,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apps.sampling.acceptance import accept
-from apps.sampling.settings import LangevinSettings, SamplingSettings
-from apps.sampling.strategies.clash import clashing_pairs, pull_together
-from apps.sampling.strategies.noise import add_noise
-from apps.sampling.strategies.scan import scan_bonds
-from apps.sampling.teacher import Teacher
-from apps.sampling.thermal import thermal_frames
-from data_store.errors import MethodError
-from data_store.streams import stream, stream_seed
+from apps.sampling.field import Field, Teacher
+from apps.sampling.frames import Frames
+from apps.sampling.settings import SamplingSettings, TierSettings
+from apps.sampling.tiers import TIERS, Chunkwork
+from data_store.errors import InputError, MethodError
 from data_store.structures import TIER_CODES, Structures, concatenate
 
-__all__ = ["Chunk", "largest_remainder", "make_chunk", "thermal_batch"]
-
-COPIES = 16
-"""Trajectories per temperature and round."""
+__all__ = ["Chunk", "largest_remainder", "make_chunk"]
 
 MAX_ROUNDS = 12
-"""Rounds of making candidates before a tier is given up."""
+"""Rounds of making candidates before a tier is given up, unless it gets on."""
 
-_PARENTS_PER_CHUNK = 1_000_000
+_GETS_ON = 0.05
+"""Share of candidates that is accepted where more rounds are worth it."""
 
 
 @dataclass
@@ -46,25 +40,13 @@ class Chunk:
     rejected : dict of str to dict of str to int
         By tier and reason.
     left_out : tuple of str
-        Tiers that this molecule cannot have.
+        Tiers with a weight that this molecule or force field cannot have.
     """
 
     structures: Structures
     tiers: dict[str, int]
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Frames:
-    """Candidate positions with where they come from."""
-
-    positions: NDArray[np.float64]
-    parents: NDArray[np.int64]
-    frames: NDArray[np.int64]
-
-    def take(self, rows: NDArray[np.int64]) -> _Frames:
-        return _Frames(self.positions[rows], self.parents[rows], self.frames[rows])
 
 
 def largest_remainder(total: int, weights: dict[str, float]) -> dict[str, int]:
@@ -77,154 +59,80 @@ def largest_remainder(total: int, weights: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def thermal_batch(
-    teacher: Teacher, count: int, settings: LangevinSettings, seed: int, first_parent: int
-) -> tuple[_Frames, NDArray[np.float64]]:
-    """At least `count` frames over all temperatures, interleaved; and the temperature of each."""
-    temperatures = settings.temperatures_K
-    frames = -(-count // (COPIES * len(temperatures)))
-    made = np.stack(
-        [
-            thermal_frames(teacher, t, COPIES, frames, settings, stream_seed(seed, "T", i))
-            for i, t in enumerate(temperatures)
-        ],
-        axis=2,
-    )  # (frames, copies, temperatures, N, 3)
-    shape = made.shape[:3]
-    frame, copy, kind = np.unravel_index(np.arange(np.prod(shape)), shape)
-    parents = first_parent + kind * COPIES + copy
-    positions = made.reshape(-1, *made.shape[3:])
-    found = _Frames(positions, parents.astype(np.int64), frame.astype(np.int64))
-    return found, np.asarray(temperatures, dtype=np.float64)[kind]
-
-
 def make_chunk(teacher: Teacher, settings: SamplingSettings, seed: int, chunk: int) -> Chunk:
     """Make one chunk of accepted structures.
 
     Raises
     ------
+    InputError
+        If molecule and force field can have none of the tiers that have a weight.
     MethodError
         If the window rejects nearly everything; with the counts.
     """
-    weights, left_out = _feasible(teacher, settings)
+    fields, left_out = _feasible(teacher, settings.tiers)
+    weights = {tier: float(getattr(settings.tiers, tier).weight) for tier in fields}
     wanted = largest_remainder(settings.chunk_structures, weights)
+    work = Chunkwork(teacher, settings, (seed, chunk), wanted.get("langevin", 0))
     made: list[Structures] = []
     rejected: dict[str, dict[str, int]] = {}
-    base: _Frames | None = None
     for tier, count in wanted.items():
-        accepted, refused, base = _tier(teacher, tier, count, settings, (seed, chunk), base)
-        rejected[tier] = refused
-        if count:
-            made.append(accepted)
+        accepted, rejected[tier] = _filled(work, tier, fields[tier], count)
+        made.extend(accepted)
     return Chunk(concatenate(made), wanted, rejected, left_out)
 
 
-def _feasible(
-    teacher: Teacher, settings: SamplingSettings
-) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Weights of the tiers that this molecule can have, thermal first; and those it cannot."""
-    tiers = settings.tiers
-    weights = {
-        "langevin": tiers.langevin.weight,
-        "noise": tiers.noise.weight,
-        "scan": tiers.scan.weight,
-        "clash": tiers.clash.weight,
-    }
-    impossible = []
-    if not teacher.molecule.bonds:
-        impossible.append("scan")
-    if not clashing_pairs(teacher.molecule):
-        impossible.append("clash")
-    left_out = tuple(name for name in impossible if weights[name] > 0)
-    return {n: w for n, w in weights.items() if n not in impossible}, left_out
+def _feasible(teacher: Teacher, settings: TierSettings) -> tuple[dict[str, Field], tuple[str, ...]]:
+    """Tiers with a weight that molecule and force field can have, and what evaluates each.
+
+    And those that they cannot.
+    """
+    asked = [name for name in TIERS if getattr(settings, name).weight > 0.0]
+    fields = {}
+    for name in asked:
+        found = TIERS[name].field(teacher) if TIERS[name].possible(teacher.molecule) else None
+        if found is not None:
+            fields[name] = found
+    if not fields:
+        raise InputError(
+            f"{teacher.molecule.formula} with {teacher.name} can have none of the tiers that have "
+            f"a weight: {', '.join(asked)}",
+            "give another one a weight ([sampling.tiers])",
+        )
+    return fields, tuple(name for name in asked if name not in fields)
 
 
-def _tier(
-    teacher: Teacher,
-    tier: str,
-    count: int,
-    settings: SamplingSettings,
-    where: tuple[int, int],
-    base: _Frames | None,
-) -> tuple[Structures, dict[str, int], _Frames]:
-    """Accepted structures of one tier, rejections, and the thermal frames that others distort."""
+def _filled(
+    work: Chunkwork, tier: str, evaluator: Field, count: int
+) -> tuple[list[Structures], dict[str, int]]:
+    """Accepted structures of one tier, and rejections."""
     kept: list[Structures] = []
     rejected: Counter[str] = Counter()
-    missing = count
-    for attempt in range(MAX_ROUNDS):
-        if base is None or (tier == "langevin" and missing > 0):
-            candidates, base = _thermal(teacher, max(missing, 256), settings, where, attempt, base)
-        if missing <= 0:
-            break
-        if tier != "langevin":
-            number = missing + missing // 2 + 16
-            candidates = _distorted(teacher, tier, number, settings, where, attempt, base)
-        found, refused = _judged(teacher, candidates, tier, settings)
+    missing, attempt, accepted = count, 0, 0
+    while missing > 0 and (
+        attempt < MAX_ROUNDS or accepted > _GETS_ON * (accepted + rejected.total())
+    ):
+        candidates = TIERS[tier].candidates(work, missing, attempt)
+        found, refused = _judged(evaluator, candidates, tier, work.settings)
         rejected.update(refused)
         kept.append(found.slice(0, min(missing, len(found))))
         missing -= len(kept[-1])
+        accepted, attempt = accepted + len(found), attempt + 1
     if missing > 0:
         raise MethodError(
-            f"tier {tier!r}: after {MAX_ROUNDS} rounds {count - missing} of {count} structures "
+            f"tier {tier!r}: after {attempt} rounds {count - missing} of {count} structures "
             f"were accepted; rejected: {dict(rejected)}",
             "widen the window ([sampling] max_energy_eV_per_atom, min_distance_A) or narrow the "
             f"tier's range ([sampling.tiers] {tier})",
         )
-    assert base is not None  # the first round made it
-    return concatenate(kept) if kept else _no_structures(teacher), dict(rejected), base
-
-
-def _no_structures(teacher: Teacher) -> Structures:
-    one = teacher.molecule.reference_positions[None]
-    return Structures.from_dense(np.array(teacher.molecule.numbers), one)
-
-
-def _thermal(
-    teacher: Teacher,
-    count: int,
-    settings: SamplingSettings,
-    where: tuple[int, int],
-    attempt: int,
-    base: _Frames | None,
-) -> tuple[_Frames, _Frames]:
-    """Thermal candidates, and those of the cooler half of the temperatures (of round one)."""
-    seed, chunk = where
-    langevin = settings.tiers.langevin
-    per_round = COPIES * len(langevin.temperatures_K)
-    first = chunk * _PARENTS_PER_CHUNK + attempt * per_round
-    found, temperatures = thermal_batch(
-        teacher, count, langevin, stream_seed(seed, "sample", chunk, attempt), first
-    )
-    cool = np.flatnonzero(temperatures <= np.median(langevin.temperatures_K))
-    return found, base or found.take(cool)
-
-
-def _distorted(
-    teacher: Teacher,
-    tier: str,
-    count: int,
-    settings: SamplingSettings,
-    where: tuple[int, int],
-    attempt: int,
-    base: _Frames,
-) -> _Frames:
-    rng = stream(where[0], "sample", where[1], tier, attempt)
-    chosen = base.take(rng.integers(len(base.positions), size=count))
-    molecule, tiers = teacher.molecule, settings.tiers
-    if tier == "noise":
-        positions = add_noise(chosen.positions, tiers.noise, rng)
-    elif tier == "scan":
-        positions = scan_bonds(molecule, chosen.positions, tiers.scan, rng)
-    else:
-        positions = pull_together(molecule, chosen.positions, tiers.clash, rng)
-    return _Frames(positions, chosen.parents, chosen.frames)
+    return kept, dict(rejected)
 
 
 def _judged(
-    teacher: Teacher, candidates: _Frames, tier: str, settings: SamplingSettings
+    evaluator: Field, candidates: Frames, tier: str, settings: SamplingSettings
 ) -> tuple[Structures, dict[str, int]]:
-    numbers = np.array(teacher.molecule.numbers)
-    energies, forces = teacher.energies_and_forces(candidates.positions)
+    molecule = evaluator.molecule
+    numbers = np.array(molecule.numbers)
+    energies, forces = evaluator.energies_and_forces(candidates.positions)
     accepted, rejected = accept(numbers, candidates.positions, energies, forces, settings)
     rows = np.flatnonzero(accepted)
     structures = Structures.from_dense(
@@ -232,8 +140,8 @@ def _judged(
         candidates.positions[rows].astype(np.float32),
         energies=energies[rows],
         forces=forces[rows].astype(np.float32),
-        charge=teacher.molecule.charge,
-        multiplicity=teacher.molecule.multiplicity,
+        charge=molecule.charge,
+        multiplicity=molecule.multiplicity,
         tiers=TIER_CODES[tier],
         parents=candidates.parents[rows],
         frames=candidates.frames[rows],

@@ -17,8 +17,9 @@ from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
 from apps.sampling.molecule import to_rdkit
+from apps.sampling.rdkit_field import RDKitField, RDKitTeacher
 from data_store.molecules import Molecule
-from data_store.units import ATOMIC_MASSES_amu, KCAL_PER_MOL_eV
+from data_store.units import ATOMIC_MASSES_amu
 
 __all__ = ["FORCE_GROUPS", "MMFF94", "openmm_system", "untyped_atoms"]
 
@@ -65,7 +66,7 @@ def untyped_atoms(molecule: Molecule) -> list[int]:
     return [i for i in atoms if properties.GetMMFFAtomType(i) == 0] or list(atoms)
 
 
-class MMFF94:
+class MMFF94(RDKitTeacher):
     """MMFF94 bound to a molecule.
 
     Parameters
@@ -75,48 +76,36 @@ class MMFF94:
     """
 
     name = "mmff94"
+    variant = "MMFF94"
 
-    def __init__(self, molecule: Molecule) -> None:
-        self.molecule = molecule
-        rd = to_rdkit(molecule)
-        properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant="MMFF94")
-        self._field = fields.MMFFGetMoleculeForceField(rd, properties, nonBondedThresh=1e6)
-        self._field.Initialize()
-        self.relaxed_positions = self._relaxed()
-        self._minimum = self._field.CalcEnergy(self.relaxed_positions.reshape(-1).tolist())
+    def _properties(self, rd: Any) -> Any:
+        return fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)
+
+    def _build(self, rd: Any) -> Any:
+        properties = self._properties(rd)
+        return fields.MMFFGetMoleculeForceField(
+            rd, properties, nonBondedThresh=1e6, ignoreInterfragInteractions=False
+        )
 
     def _relaxed(self) -> NDArray[np.float64]:
+        # RDKit's own minimiser goes lower than ours; with UFF it raises on O2.
         self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
         return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
 
-    def energies_and_forces(
-        self, positions: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Energies above the relaxed minimum and forces.
+    def pair(self) -> RDKitField | None:
+        """MMFF94 of two copies; None where its charges are not those of the molecule.
 
-        Parameters
-        ----------
-        positions : ndarray, shape (S, N, 3)
-            In Å.
-
-        Returns
-        -------
-        energies : ndarray, shape (S,)
-            In eV.
-        forces : ndarray, shape (S, N, 3)
-            In eV/Å.
+        RDKit gives CO2, N2O and OH a charge too many. Alone none of them notices, having no pairs
+        three bonds apart; two of them would repel as ions.
         """
-        energies, gradients = np.empty(len(positions)), np.empty(positions.shape)
-        for row, structure in enumerate(positions):
-            flat = structure.reshape(-1).tolist()
-            # CalcGrad uses the distances that the last CalcEnergy cached: never call it alone.
-            energies[row] = self._field.CalcEnergy(flat)
-            gradients[row] = np.reshape(self._field.CalcGrad(flat), (-1, 3))
-        return (energies - self._minimum) * KCAL_PER_MOL_eV, -gradients * KCAL_PER_MOL_eV
+        properties = self._properties(self._rd)
+        charges = [properties.GetMMFFPartialCharge(i) for i in range(len(self.molecule.numbers))]
+        return super().pair() if abs(sum(charges) - self.molecule.charge) < 1e-3 else None
 
-    def openmm_system(self, copies: int) -> openmm.System:
+    def openmm_system(self, copies: int) -> openmm.System | None:
         """System of copies that do not see each other."""
-        return openmm_system(read_terms(self.molecule), self.molecule.numbers, copies)
+        terms = read_terms(self.molecule, self.variant)
+        return openmm_system(terms, self.molecule.numbers, copies)
 
 
 def openmm_system(terms: MMFF94Terms, numbers: Sequence[int], copies: int) -> openmm.System:

@@ -1,4 +1,4 @@
-"""Parameters of MMFF94 for one molecule, read term by term from RDKit.
+"""Parameters of MMFF94 or MMFF94s for one molecule, read term by term from RDKit.
 
 MMFF94: Halgren 1996, J. Comput. Chem. 17, 490, doi:10.1002/(SICI)1096-987X(199604)17:5/6<490::AID-JCC1>3.0.CO;2-P.
 Units here are MMFF's own (kcal/mol, Å, degrees); nothing is evaluated.
@@ -45,10 +45,10 @@ class MMFF94Terms:
     pairs: Sequence[Term]
 
 
-def read_terms(molecule: Molecule) -> MMFF94Terms:
-    """Read the terms of a molecule that MMFF94 can type."""
+def read_terms(molecule: Molecule, variant: str) -> MMFF94Terms:
+    """Read the terms of a molecule that MMFF94 can type; `variant` is MMFF94 or MMFF94s."""
     rd = to_rdkit(molecule)
-    properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant="MMFF94")
+    properties = fields.MMFFGetMoleculeProperties(rd, mmffVariant=variant)
     neighbours = [sorted(n.GetIdx() for n in atom.GetNeighbors()) for atom in rd.GetAtoms()]
     bonds = [
         ((i, j), tuple(properties.GetMMFFBondStretchParams(rd, i, j)[1:]))

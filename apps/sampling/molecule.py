@@ -126,7 +126,14 @@ def _from_rdkit(molecule: Any, name: str, multiplicity: int | None) -> Molecule:
     )  # fmt: skip
     numbers = tuple(a.GetAtomicNum() for a in kekule.GetAtoms())
     charges = tuple(a.GetFormalCharge() for a in kekule.GetAtoms())
-    odd = (sum(numbers) - sum(charges)) % 2
+    electrons = sum(numbers) - sum(charges)
+    odd = electrons % 2
+    if multiplicity is not None and (multiplicity - 1) % 2 != odd:
+        raise InputError(
+            f"system.multiplicity = {multiplicity}: {electrons} electrons have an "
+            f"{'even' if odd else 'odd'} one",
+            f"leave it out (then it is {odd + 1}), or check system.charge",
+        )
     return Molecule(
         name=name,
         numbers=numbers,

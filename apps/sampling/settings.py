@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "AngleSettings",
     "ClashSettings",
+    "FragmentSettings",
     "LangevinSettings",
     "MoleculeSettings",
     "NoiseSettings",
+    "NormalModeSettings",
+    "PairSettings",
     "SamplingSettings",
     "ScanSettings",
     "TierSettings",
@@ -105,6 +109,51 @@ class ClashSettings(_Strict):
     """Range of their distance over the sum of covalent radii, drawn uniformly."""
 
 
+class NormalModeSettings(_Strict):
+    """The relaxed molecule displaced along its vibrations."""
+
+    weight: float = Field(default=0.0, ge=0.0)
+    """Share of the structures, relative to the other tiers."""
+
+    temperatures_K: tuple[Temperature, Temperature] = (300.0, 5000.0)
+    """Range of the temperature in K, drawn uniformly: the mean energy of a mode is k_B T / 2."""
+
+    softest_per_cm: float = Field(default=100.0, gt=0.0)
+    """Modes of smaller wavenumber (1/cm) are displaced as if they had this one: far along a soft
+    mode a straight line stretches bonds."""
+
+
+class AngleSettings(_Strict):
+    """Thermal frames with one angle opened or closed."""
+
+    weight: float = Field(default=0.0, ge=0.0)
+    """Share of the structures, relative to the other tiers."""
+
+    bend_degrees: tuple[float, float] = (-50.0, 50.0)
+    """Range of the change of the angle in degrees, drawn uniformly."""
+
+
+class FragmentSettings(_Strict):
+    """Thermal frames pulled apart at one bond."""
+
+    weight: float = Field(default=0.0, ge=0.0)
+    """Share of the structures, relative to the other tiers."""
+
+    beyond_A: tuple[float, float] = (0.3, 4.0)
+    """Range of the bond's length beyond its length at rest, in Å, drawn log-uniformly."""
+
+
+class PairSettings(_Strict):
+    """Two thermal frames in contact."""
+
+    weight: float = Field(default=0.0, ge=0.0)
+    """Share of the structures, relative to the other tiers."""
+
+    contact: tuple[float, float] = (1.0, 3.0)
+    """Range of the closest distance between them over the sum of covalent radii, drawn
+    uniformly."""
+
+
 class TierSettings(_Strict):
     """How structures are made, and in which shares."""
 
@@ -120,13 +169,30 @@ class TierSettings(_Strict):
     clash: ClashSettings = ClashSettings()
     """Contacts that should not be."""
 
+    normal_mode: NormalModeSettings = NormalModeSettings()
+    """Vibrations."""
+
+    angle: AngleSettings = AngleSettings()
+    """Angles bent."""
+
+    fragment: FragmentSettings = FragmentSettings()
+    """Pieces flying apart."""
+
+    pair: PairSettings = PairSettings()
+    """Two molecules together."""
+
     @model_validator(mode="after")
     def _sensible(self) -> TierSettings:
-        weights = [self.langevin.weight, self.noise.weight, self.scan.weight, self.clash.weight]
-        if sum(weights) <= 0.0:
+        if sum(getattr(self, name).weight for name in type(self).model_fields) <= 0.0:
             raise ValueError("the weights of all tiers are 0: give one of them a weight")
-        for low, high in (self.noise.amplitude_A, self.scan.stretch, self.clash.contact):
-            if not 0.0 < low <= high:
+        positive = (
+            self.noise.amplitude_A, self.scan.stretch, self.clash.contact,
+            self.normal_mode.temperatures_K, self.fragment.beyond_A, self.pair.contact,
+        )  # fmt: skip
+        if any(low <= 0.0 for low, _ in positive):
+            raise ValueError(f"a range of this kind is of positive numbers: {positive}")
+        for low, high in (*positive, self.angle.bend_degrees):
+            if low > high:
                 raise ValueError(f"a range goes from a smaller to a larger number, not {low, high}")
         return self
 
@@ -135,7 +201,8 @@ class SamplingSettings(_Strict):
     """The ``[sampling]`` table."""
 
     force_field: str = "auto"
-    """Name in the registry of teachers, or "auto"."""
+    """Name in the registry of teachers (mmff94, mmff94s, gfnff, uff), or "auto": MMFF94 where it
+    types every atom, else GFN-FF, else UFF."""
 
     structures: int = Field(default=20_000, gt=0)
     """Structures in all; rounded up to whole chunks."""

@@ -56,6 +56,8 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
     ------
     InputError
         If the molecule cannot be made or typed.
+    MethodError
+        If its force field cannot relax it.
     """
     from apps.sampling.teacher import choose_teacher, make_teacher
 

@@ -1,44 +1,52 @@
-"""`Teacher`: a classical force field bound to one molecule, and the registry of them.
+"""The registry of teachers, and the choice among them.
 
-A teacher gives energies above its own relaxed minimum (a force field's zero means nothing) and
-forces, for a batch of positions, and builds an OpenMM system for dynamics. Which one is used is
-recorded with the reason.
+Automatic: the first of MMFF94, GFN-FF and UFF that types every atom of the molecule. Which one is
+used is recorded with the reason; a force field that is named is taken or refused, never replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from apps.sampling.mmff94 import MMFF94, untyped_atoms
+from apps.sampling import gfnff, mmff94, uff
+from apps.sampling.field import Teacher
+from apps.sampling.mmff94s import MMFF94s
 from data_store.errors import InputError, unknown_name
 from data_store.molecules import Molecule
 
-__all__ = ["TEACHERS", "Choice", "Teacher", "choose_teacher", "make_teacher"]
+__all__ = ["AUTOMATIC", "TEACHERS", "Choice", "ForceField", "choose_teacher", "make_teacher"]
 
 
-class Teacher(Protocol):
-    """A force field bound to a molecule."""
+@dataclass(frozen=True)
+class ForceField:
+    """An entry of the registry.
 
-    name: str
-    molecule: Molecule
-    relaxed_positions: NDArray[np.float64]
+    Parameters
+    ----------
+    title : str
+        What it is called in print.
+    bind : callable
+        From a molecule to its teacher.
+    untyped_atoms : callable
+        From a molecule to the atoms that it does not know.
+    """
 
-    def energies_and_forces(
-        self, positions: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Energies (S,) above the minimum in eV and forces (S, N, 3) in eV/Å."""
-
-    def openmm_system(self, copies: int) -> Any:
-        """`openmm.System` of copies that do not see each other."""
+    title: str
+    bind: Callable[[Molecule], Teacher]
+    untyped_atoms: Callable[[Molecule], list[int]]
 
 
-TEACHERS: dict[str, Callable[[Molecule], Teacher]] = {"mmff94": MMFF94}
+TEACHERS: dict[str, ForceField] = {
+    "mmff94": ForceField("MMFF94", mmff94.MMFF94, mmff94.untyped_atoms),
+    "mmff94s": ForceField("MMFF94s", MMFF94s, mmff94.untyped_atoms),
+    "gfnff": ForceField("GFN-FF", gfnff.GFNFF, gfnff.untyped_atoms),
+    "uff": ForceField("UFF", uff.UFF, uff.untyped_atoms),
+}
 """Force fields by name."""
+
+AUTOMATIC = ("mmff94", "gfnff", "uff")
+"""What "auto" tries, in this order."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +67,29 @@ def choose_teacher(name: str, molecule: Molecule) -> Choice:
     """
     if name not in {"auto", *TEACHERS}:
         raise unknown_name("force field", name, ["auto", *TEACHERS])
-    untyped = untyped_atoms(molecule)
-    if untyped:
+    refusals: list[str] = []
+    for tried in AUTOMATIC if name == "auto" else (name,):
+        untyped = TEACHERS[tried].untyped_atoms(molecule)
+        if not untyped:
+            return Choice(tried, _reason(name, tried, refusals))
         atoms = ", ".join(f"{molecule.symbols[i]} (atom {i})" for i in untyped)
-        raise InputError(
-            f"the force field MMFF94 cannot type {molecule.formula}: {atoms}",
-            f"registered force fields: {', '.join(TEACHERS)}; choose a molecule that one of them "
-            "knows",
-        )
-    reason = "asked for" if name != "auto" else "MMFF94 has parameters for every atom"
-    return Choice("mmff94", reason)
+        refusals.append(f"{TEACHERS[tried].title} cannot type {molecule.formula}: {atoms}")
+    raise InputError(f"the force field {'; '.join(refusals)}", _advice(molecule))
+
+
+def _reason(name: str, tried: str, refusals: list[str]) -> str:
+    if name != "auto":
+        return "asked for"
+    return "; ".join([*refusals, f"{TEACHERS[tried].title} has parameters for every atom"])
+
+
+def _advice(molecule: Molecule) -> str:
+    knowing = [name for name, kind in TEACHERS.items() if not kind.untyped_atoms(molecule)]
+    if knowing:
+        return f"force fields that know this molecule: {', '.join(knowing)}"
+    return (
+        f"registered force fields: {', '.join(TEACHERS)}; choose a molecule that one of them knows"
+    )
 
 
 def make_teacher(name: str, molecule: Molecule) -> Teacher:
@@ -81,4 +102,4 @@ def make_teacher(name: str, molecule: Molecule) -> Teacher:
     """
     if name not in TEACHERS:
         raise unknown_name("force field", name, list(TEACHERS))
-    return TEACHERS[name](molecule)
+    return TEACHERS[name].bind(molecule)

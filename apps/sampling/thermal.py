@@ -1,7 +1,8 @@
-"""Langevin dynamics with a teacher: many copies of the molecule in one OpenMM context.
+"""Langevin dynamics with a teacher: in OpenMM where it has an exact system, in numpy elsewhere.
 
-The Reference platform is the fastest one for small molecules and repeats bitwise. Copies do not see
-each other, so that a system of 16 copies is 16 trajectories.
+OpenMM runs many copies of the molecule in one context. Its Reference platform is the fastest one
+for small molecules and repeats bitwise. Copies do not see each other, so that a system of 16 copies
+is 16 trajectories.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
+from apps.sampling.field import Teacher
+from apps.sampling.langevin import langevin_frames
 from apps.sampling.settings import LangevinSettings
-from apps.sampling.teacher import Teacher
 from data_store.streams import stream_seed
 
 __all__ = ["thermal_frames"]
@@ -47,13 +49,14 @@ def thermal_frames(
     ndarray, shape (frames, copies, N, 3)
         In Å.
     """
+    system = teacher.openmm_system(copies)
+    if system is None:
+        return langevin_frames(teacher, temperature_K, copies, frames, settings, seed)
     integrator = openmm.LangevinMiddleIntegrator(
         temperature_K, settings.friction_per_ps, settings.timestep_fs * 1e-3
     )
     integrator.setRandomNumberSeed(_positive(seed, "noise"))
-    context = openmm.Context(
-        teacher.openmm_system(copies), integrator, openmm.Platform.getPlatformByName("Reference")
-    )
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
     start = np.tile(teacher.molecule.reference_positions, (copies, 1))
     context.setPositions(start * 0.1)
     context.setVelocitiesToTemperature(temperature_K, _positive(seed, "velocities"))

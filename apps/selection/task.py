@@ -1,7 +1,8 @@
-"""What a worker runs for selection: which labels a pool holds, and where dynamics starts.
+"""What a worker runs for selection: the order of labels, what a pool holds, where dynamics starts.
 
-Cheap, and still tasks of their own, so that both are parts with a fingerprint: every arm reads the
-same split and the same starts. Starts are structures that no arm was trained or validated on.
+Cheap, and still tasks of their own, so that each is a part with a fingerprint: labels and starts
+read the same order, every arm the same split and the same starts. Starts are structures that no arm
+was trained or validated on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.contract import Request, Result
-from apps.selection.random import select_random
+from apps.selection.registry import find_strategy
 from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.parts import write_part
@@ -21,11 +22,37 @@ from data_store.splits import nested_split, random_order, time_blocks
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
 
-__all__ = ["split", "starts"]
+__all__ = ["label_groups", "select", "split", "starts"]
 
 FRAMES_PER_BLOCK = 20
 """Frames of a time block where all labels come from one trajectory: within it they resemble each
 other (frames of aspirin at 500 K some 40 apart differ by a third of what unrelated ones do)."""
+
+
+def select(request: dict[str, Any]) -> dict[str, Any]:
+    """Order the candidates by the strategy ``select``; the first k are labelled, whatever k is.
+
+    Writes a part with column ``order``: indices into the candidates, each once.
+
+    Raises
+    ------
+    InputError
+        If there is no such strategy, or it cannot order these candidates.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        (candidates,) = req.input_parts("candidates")
+        strategy = req.settings["select"]
+        order = find_strategy(strategy)(read_structures(candidates), req.seed)
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            {"order": Column(order)},
+            {"select": strategy},
+        )
+    return Result.done(part, {"ordered": float(part.shape("order")[0])}).to_json()
 
 
 def split(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +69,7 @@ def split(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         (labels,) = req.input_parts("labels")
-        groups = _groups(read_structures(labels))
+        groups = label_groups(read_structures(labels))
         found = nested_split(groups, req.settings["pool"], req.settings["test_count"], req.seed)
         columns = {
             "train": Column(found.train),
@@ -60,8 +87,8 @@ def split(request: dict[str, Any]) -> dict[str, Any]:
     return Result.done(part, counts).to_json()
 
 
-def _groups(labels: Structures) -> NDArray[np.int64]:
-    """Trajectories, or blocks of time where there is one trajectory only."""
+def label_groups(labels: Structures) -> NDArray[np.int64]:
+    """Group of each label, (S,): its trajectory, or block of time where there is one only."""
     if len(np.unique(labels.parents)) > 1:
         return labels.parents
     return time_blocks(labels.parents, labels.frames, FRAMES_PER_BLOCK)
@@ -70,8 +97,10 @@ def _groups(labels: Structures) -> NDArray[np.int64]:
 def starts(request: dict[str, Any]) -> dict[str, Any]:
     """Choose held-out starting structures of the dynamics, the same for all arms.
 
-    They come, by which input there is, from the test labels, from candidates that are never
-    labelled (the end of the order whose beginning is), or from labels outside the largest pool.
+    They come, by which input there is, from the test labels, from candidates that are not among
+    the first ``labels`` of the order, or from labels outside the largest pool. Which of these is
+    drawn: the end of a strategy's order would be a biased sample. What is left unlabelled depends
+    on the strategy still, so campaigns that differ in ``labels.select`` differ in their starts.
 
     Raises
     ------
@@ -108,9 +137,20 @@ def _held_out(req: Request) -> tuple[Structures, NDArray[np.int64]]:
         return pool, random_order(len(pool), req.seed)
     for part in req.input_parts("candidates"):
         pool = read_structures(part)
-        return pool, random_order(len(pool), req.seed)[::-1].copy()
+        return pool, _never_labelled(req, len(pool))
     (labels,), (largest,) = req.input_parts("labels"), req.input_parts("split")
     pool = read_structures(labels)
     used = np.concatenate([largest.read(name, "") for name in ("train", "validation")])
     unseen = np.setdiff1d(np.arange(len(pool)), used)
-    return pool, select_random(unseen, len(unseen), req.seed)
+    return pool, unseen[random_order(len(unseen), req.seed)]
+
+
+def _never_labelled(req: Request, count: int) -> NDArray[np.int64]:
+    """Candidates that are not labelled, in a seeded order that asks for nothing else.
+
+    From the end, so that a random selection, whose order is the same, can grow its labels and keep
+    its starts until the two meet.
+    """
+    (selection,) = req.input_parts("order")
+    drawn = random_order(count, req.seed)[::-1]
+    return drawn[~np.isin(drawn, selection.read("order", "")[: req.settings["labels"]])]

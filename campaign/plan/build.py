@@ -74,7 +74,7 @@ def build_plan(spec: CampaignSpec) -> Plan:
         for model in finetunes
         for run in _simulations(spec, teach, label, smallest, starts, model)
     ]
-    candidates = [teach.candidates] if spec.labels.source == "pyscf" else []
+    candidates = [teach.candidates, teach.order] if spec.labels.source == "pyscf" else []
     pretrained = [teach.pretrain] if "pretrained" in spec.finetuning.arms else []
     return Plan(
         spec,
@@ -91,12 +91,13 @@ def _brought(path: str | Path | None) -> tuple[Path, str] | None:
 
 
 class _Teaching:
-    """The molecule, the teacher's structures and pre-training."""
+    """The molecule, the teacher's structures, the order of its candidates and pre-training."""
 
     def __init__(self, spec: CampaignSpec) -> None:
         self.molecule = self._molecule(spec)
         self.chunks = list(self._chunks(spec))
         self.candidates = self._candidates(spec)
+        self.order = self._order(spec)
         self.pretrain = self._pretrain(spec)
 
     def _molecule(self, spec: CampaignSpec) -> PlannedPart:
@@ -140,6 +141,15 @@ class _Teaching:
             inputs={"molecule": [self.molecule]},
         )
 
+    def _order(self, spec: CampaignSpec) -> PlannedPart:
+        return planned_part(
+            "select",
+            f"selection, {spec.labels.select}",
+            {"select": spec.labels.select},
+            spec.campaign.seed,
+            inputs={"candidates": [self.candidates]},
+        )
+
     def _pretrain(self, spec: CampaignSpec) -> PlannedPart:
         return planned_part(
             "pretrain",
@@ -162,6 +172,7 @@ _LABEL_BOOKKEEPING = {
     "test_count",
     "count",
     "candidates",
+    "select",
     "temperatures_K",
 }
 
@@ -194,7 +205,7 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
         "version": STAGES["label"].version,
         "settings": method,
         "seed": seed,
-        "inputs": [teach.candidates.fingerprint],
+        "inputs": [teach.candidates.fingerprint, teach.order.fingerprint],
     }
     items = Items(labels.count, "apps.labeling.task:label", fingerprint(series), LABELS_PER_TASK)
     computed = planned_part(
@@ -202,7 +213,11 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
         f"{labels.count} labels",
         {**method, "count": labels.count},
         seed,
-        inputs={"candidates": [teach.candidates], "molecule": [teach.molecule]},
+        inputs={
+            "candidates": [teach.candidates],
+            "order": [teach.order],
+            "molecule": [teach.molecule],
+        },
         items=items,
     )
     return computed, []
@@ -229,16 +244,18 @@ def _starts(
     splits: dict[int, PlannedPart],
 ) -> PlannedPart:
     """Held-out structures: test labels where there is a file, else candidates never labelled."""
+    settings = {"count": spec.dynamics.replicas}
     if tests:
         inputs = {"test": tests}
     elif spec.labels.source == "pyscf":
-        inputs = {"candidates": [teach.candidates]}
+        inputs = {"candidates": [teach.candidates], "order": [teach.order]}
+        settings["labels"] = spec.labels.count
     else:
         inputs = {"labels": [label], "split": [splits[max(splits)]]}
     return planned_part(
         "starts",
         "starting structures",
-        {"count": spec.dynamics.replicas},
+        settings,
         spec.campaign.seed,
         inputs=inputs,
     )

@@ -41,6 +41,7 @@ STAGES: dict[str, Stage] = {
         Stage("prepare", "molecule", "apps.sampling.task:prepare"),
         Stage("sample", "teacher structures", "apps.sampling.task:sample"),
         Stage("candidates", "thermal candidates", "apps.sampling.task:candidates"),
+        Stage("select", "selection", "apps.selection.task:select"),
         Stage("pretrain", "pre-training", "apps.training.task:pretrain", role="mpi"),
         Stage("label", "expert labels", "apps.labeling.task:merge_labels"),
         Stage("test", "test labels", "apps.labeling.task:import_labels"),

@@ -131,7 +131,7 @@ class Course:
         Before the failure, which is at 0.
     values : ndarray, shape (F,)
     limits : tuple of float
-        What the criterion allows: one bound, or a lower and an upper one.
+        What the criterion allows: one bound, or a lower and an upper one; none where unknown.
     """
 
     quantity: str
@@ -141,21 +141,22 @@ class Course:
 
 
 def course_of(picture: FailurePicture, limits: Limits) -> Course | None:
-    """Course of a distance that decided; None where what decided is no distance.
+    """Course of the distance of two atoms that decided; None where they are not two.
 
-    Kinetic energies and forces are not among what is kept of the last frames.
+    Kinetic energies and forces are not among what is kept of the last frames. What the criterion
+    allows is known for `bond_stretch` and `close_contact`.
     """
-    pair = tuple(sorted(picture.run.atoms))
-    bounds = {"bond_stretch": limits.bonds_A, "close_contact": limits.contacts_A}
-    allowed = bounds.get(picture.run.cause, {}).get(pair)
-    if allowed is None or not len(picture.frames):
+    pair, cause = tuple(sorted(picture.run.atoms)), picture.run.cause
+    if len(pair) != 2 or not len(picture.frames):
         return None
     i, j = pair
     frames = picture.frames.astype(np.float64)
     values = np.linalg.norm(frames[:, j] - frames[:, i], axis=-1)
     times = frame_times_ps(picture.run.time_ps, len(frames), picture.frame_stride_fs)
-    quantity = "bond length (Å)" if picture.run.cause == "bond_stretch" else "distance (Å)"
-    return Course(quantity, 1000.0 * (times - picture.run.time_ps), values, allowed)
+    quantity = "bond length (Å)" if pair in limits.bonds_A else "distance (Å)"
+    allowed = {"bond_stretch": limits.bonds_A, "close_contact": limits.contacts_A}.get(cause, {})
+    since = 1000.0 * (times - picture.run.time_ps)
+    return Course(quantity, since, values, allowed.get(pair, ()))
 
 
 def frame_times_ps(failure_ps: float, count: int, stride_fs: float) -> NDArray[np.float64]:

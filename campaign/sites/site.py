@@ -86,7 +86,8 @@ def read_site(name: str) -> Site:
     if path is None:
         raise unknown_name("site", name, list(sites))
     try:
-        site = Site.model_validate(read_toml(path))
+        hint = f"give a file that is there, or a packaged site: {', '.join(sites)}"
+        site = Site.model_validate(read_toml(path, hint))
     except ValidationError as error:
         raise refuse(str(path), problems_of(error, Site)) from error
     return site

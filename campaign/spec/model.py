@@ -17,9 +17,11 @@ from apps.dynamics.settings import DynamicsSettings
 from apps.labeling.settings import LabelSettings
 from apps.potential.settings import PotentialSettings
 from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from apps.selection.registry import STRATEGIES
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
-from data_store.errors import InputError
+from data_store.errors import InputError, unknown_name
+from data_store.splits import validation_count
 
 __all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
 
@@ -74,6 +76,9 @@ class CampaignSpec(_Strict):
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
     labels, pools = spec.labels, spec.finetuning.pools
+    if labels.select not in STRATEGIES:
+        error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))
+        yield Problem("labels.select", repr(labels.select), error.hint)
     if labels.source == "pyscf":
         kept_for_test = labels.test_count
         if max(pools) + kept_for_test > labels.count:
@@ -91,8 +96,20 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
                 f"at least labels.count + dynamics.replicas = {needed}: starts are distinct "
                 "structures that are not labelled",
             )
-    if len(set(pools)) != len(pools):
-        yield Problem("finetuning.pools", str(list(pools)), "each size once")
+    if min(pools) <= validation_count(min(pools)):
+        yield Problem(
+            "finetuning.pools",
+            str(list(pools)),
+            f"of {min(pools)} labels {validation_count(min(pools))} validate: none are left to "
+            "train on; a pool has more",
+        )
+    if spec.pretraining.ranks > spec.pretraining.batch_size:
+        yield Problem(
+            "pretraining.ranks",
+            str(spec.pretraining.ranks),
+            f"at most pretraining.batch_size = {spec.pretraining.batch_size}: each rank needs a "
+            "structure",
+        )
 
 
 def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpec:

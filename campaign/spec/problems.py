@@ -44,8 +44,17 @@ class Problem:
         return f"{self.key} = {self.value}: {self.expected}"
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+_START = "`campaign init quickstart --dir NAME` writes a campaign to start from"
+
+
+def read_toml(path: Path, if_absent: str = _START) -> dict[str, Any]:
     """Tables of a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+    if_absent : str
+        What to do where it cannot be read.
 
     Raises
     ------
@@ -55,10 +64,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}",
-            "`campaign init quickstart --dir NAME` writes a campaign to start from",
-        ) from error
+        raise InputError(f"cannot read {path}: {error.strerror}", if_absent) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}", "mend that line") from error
 

@@ -48,6 +48,7 @@ smiles = "O"
 [labels]
 source = "file"
 file = "labels.extxyz"
+test_count = 2
 [pretraining]
 ranks = 1
 [finetuning]
@@ -74,13 +75,20 @@ def labels(path: Path, count: int = 12, numbers: tuple[int, ...] = (8, 1, 1)) ->
         ("structures = 128", "structures = -1", "sampling.structures = -1"),
         ("structures = 128", 'structures = "many"', "sampling.structures = 'many'"),
         ('smiles = "O"', 'smiles = "C(("', "cannot read this"),
-        ('smiles = "O"', 'smiles = "[H][H]"', "cannot type H2"),
+        (
+            'smiles = "O"\n\n[sampling]',
+            'smiles = "[H][H]"\n\n[sampling]\nforce_field = "mmff94"',
+            "cannot type H2",
+        ),
         ('smiles = "O"', "", "either smiles or xyz"),
         ('smiles = "O"', 'xyz = "gone.xyz"', "no such file"),
         ('functional = "PBE"', 'functional = "PEB"', "PySCF knows no such functional"),
         ('basis = "STO-3G"', 'basis = "STO-33G"', "labels.basis"),
         ("pools = [8]", "pools = [8, 200]", "must fit into"),
+        ("pools = [8]", "pools = [5]", "none are left to train on"),
         ("candidates = 24", "candidates = 13", "distinct"),
+        ("ranks = 2", "ranks = 9", "each rank needs a structure"),
+        ('smiles = "O"', 'smiles = "O"\nmultiplicity = 2', "10 electrons have an odd one"),
         ("length_ps = 0.5", 'length_ps = 0.5\ncriteria = ["explodes"]', "dynamics.criteria"),
         ("timestep_fs = 0.5", "timestep_fs = 0.3", "whole number of time steps"),
         ("[campaign]", "[campain]\n[campaign]", "did you mean 'campaign'"),
@@ -158,6 +166,25 @@ def test_bad_labels_are_refused(run: Run, tmp_path: Path, damage: Any, expected:
     assert expected in err
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("finetuning.pools=[13]", "a pool of 13 labels and 2 for testing"),
+        ("dynamics.replicas=5", "and there are 4"),
+    ],
+)
+def test_too_few_labels_are_said_before_anything_runs(
+    run: Run, tmp_path: Path, setting: str, expected: str
+) -> None:
+    folder = tiny(tmp_path / "c", IMPORTED)
+    labels(tmp_path / "c" / "labels.extxyz")
+    for verb in ("validate", "launch"):
+        code, _, err = run(verb, folder, "--set", setting)
+        assert code == 2
+        assert expected in err
+    assert not (tmp_path / "c" / "workspace" / "parts" / "sample").exists()
+
+
 def test_import_brings_labels_to_their_place(run: Run, tmp_path: Path) -> None:
     folder = tiny(tmp_path / "c", IMPORTED)
     labels(tmp_path / "mine.extxyz")
@@ -213,6 +240,7 @@ def test_a_full_disk_is_a_workspace_error(tmp_path: Path) -> None:
         (("launch", "nowhere"), "campaign init"),
         (("status", "nowhere"), "campaign init"),
         (("launch", "{tiny}", "--site", "frontera"), "valid: local"),
+        (("launch", "{tiny}", "--site", "gone.toml"), "a packaged site: local"),
         (("launch", "{tiny}", "--set", "dynamics.replicas"), "KEY=VALUE"),
         (("launch", "{tiny}", "--set", "dynamics.replica=3"), "did you mean 'replicas'"),
         (("launch", "{tiny}", "--set", "dynamics.replicas.x=3"), "is a value, not a table"),

@@ -137,6 +137,24 @@ def test_a_block_becomes_a_part_of_runs_and_frames(tmp_path: Path, parts: dict[s
     assert set(part.read("last_frames_replica", "")) == {r.replica for r in runs if r.failed}
 
 
+@pytest.mark.parametrize(
+    ("declared", "cause"),
+    [(("stable", "mdsim", "not_finite"), "mdsim"), (("not_finite", "stable"), "stable"),
+     (("mlipaudit", "not_finite"), "mlipaudit"), (("not_finite", "large_force"), None)],
+)  # fmt: skip
+def test_causes_are_names_of_the_declared_criteria(
+    tmp_path: Path, parts: dict[str, str], declared: tuple[str, ...], cause: str | None
+) -> None:
+    """The torn start has a hydrogen at three times its bond length, 2.9 Å from the oxygen."""
+    what = request(tmp_path, parts, criteria=declared, max_force_eV_per_A=1e9)
+    part = open_part(Path(finished(what)["path"]))
+    broken = runs_from_part(part)[BROKEN]
+    assert broken.cause == (cause or "")
+    assert set(part.metadata["criteria"]) == set(declared)
+    assert part.metadata["criteria"][0] == "not_finite"
+    assert {run.cause for run in runs_from_part(part)} <= {*declared, ""}
+
+
 def test_saved_frames_begin_at_the_starts(tmp_path: Path, parts: dict[str, str]) -> None:
     part = open_part(Path(finished(request(tmp_path, parts))["path"]))
     first = part.read("saved_time", "ps") == 0.0

@@ -55,12 +55,14 @@ def watched(masses: Tensor, **changes: Any) -> Watched:
     """A chain with bonds of 1.5 Å, and no contacts or heat that could fail it."""
     bonds = torch.tensor([[i, i + 1] for i in range(len(masses) - 1)], dtype=torch.int64)
     made: dict[str, Any] = {
+        "numbers": torch.full((len(masses),), 6),
         "masses_amu": masses,
         "bonds": bonds.reshape(-1, 2),
         "bond_lengths_A": torch.full((len(masses) - 1,), 1.5, dtype=torch.float64),
         "others": torch.empty((0, 2), dtype=torch.int64),
         "least_distances_A": torch.empty(0, dtype=torch.float64),
         "hot_eV": 1e9,
+        "temperature_K": 500.0,
     }
     return Watched(**{**made, **changes})
 

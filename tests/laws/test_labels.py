@@ -12,9 +12,9 @@ from apps.contract import Request
 from apps.labeling.labeler import make_labeler
 from apps.labeling.settings import LabelSettings, MethodSettings
 from apps.labeling.task import label, merge_labels
+from data_store.columns import Column
 from data_store.errors import InputError, MethodError
 from data_store.parts import open_part, write_part
-from data_store.splits import random_order
 from data_store.streams import stream
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
@@ -93,17 +93,22 @@ def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
         LabelSettings(**fields)
 
 
+ORDER = np.array([4, 0, 5, 2, 1, 3])
+
+
 def request(root: Path, *, indices: list[int] | None = None, **method: Any) -> dict[str, Any]:
     x = WATER + 0.02 * stream(2, "candidates").normal(size=(6, 3, 3))
     candidates = write_part(
         root / "parts", "candidates", "c" * 64,
         structures_to_columns(Structures.from_dense(NUMBERS, x)), {},
     )  # fmt: skip
+    order = write_part(root / "parts", "select", "o" * 64, {"order": Column(ORDER)}, {})
     settings = {**QUICK.model_dump(mode="json"), "count": 4, **method}
     return Request(
         str(root / "parts"), str(root / "work"), "label", "d" * 64, settings, 3,
         key={"indices": indices} if indices is not None else {},
-        inputs={"candidates": [str(candidates.path)]}, work_fingerprint="e" * 64,
+        inputs={"candidates": [str(candidates.path)], "order": [str(order.path)]},
+        work_fingerprint="e" * 64,
     ).to_json()  # fmt: skip
 
 
@@ -118,7 +123,7 @@ def test_labels_are_kept_once_and_merged_whatever_their_grouping(tmp_path: Path)
         digests.append(merge_labels(request(root))["digest"])
     assert digests[0] == digests[1]
     part = open_part(tmp_path / "all" / "parts" / "label" / ("d" * 64))
-    np.testing.assert_array_equal(part.read("candidate", ""), random_order(6, 3)[:4])
+    np.testing.assert_array_equal(part.read("candidate", ""), ORDER[:4])
     labelled = read_structures(part)
     alone = make_labeler(QUICK).label(NUMBERS, labelled.positions_of(2), 0, 1)
     assert labelled.labelled_energies()[2] == pytest.approx(alone.energy_eV, abs=1e-7)

@@ -1,4 +1,4 @@
-"""The OpenMM system is MMFF94: RDKit's own energies and forces, on geometries bent out of shape."""
+"""The OpenMM system is MMFF94, or MMFF94s: RDKit's own energies and forces, bent out of shape."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.mmff94 import FORCE_GROUPS, MMFF94, openmm_system
 from apps.sampling.mmff94_terms import read_terms
+from apps.sampling.mmff94s import MMFF94s
 from apps.sampling.molecule import molecule_from_smiles, to_rdkit
 from data_store.molecules import Molecule
 from data_store.streams import stream
@@ -70,6 +71,19 @@ def test_energies_and_forces_are_rdkits(molecule: Molecule, sigma_A: float) -> N
     np.testing.assert_allclose(forces, expected_forces[0], atol=1e-6 * scale, rtol=0)
 
 
+@pytest.mark.parametrize("smiles", ["CC(=O)NC", "Nc1ccccc1"])
+def test_mmff94s_is_rdkits_and_mmff94_is_not(smiles: str) -> None:
+    molecule = molecule_from_smiles(smiles, name="delocalised nitrogen")
+    teacher, x = MMFF94s(molecule), distorted(molecule, 0.1, 6)
+    rest, _ = by_openmm(teacher.openmm_system(1), teacher.relaxed_positions)
+    energy, forces = by_openmm(teacher.openmm_system(1), x)
+    expected, expected_forces = teacher.energies_and_forces(x[None])
+    assert energy - rest == pytest.approx(expected[0], rel=1e-7, abs=2e-7)
+    np.testing.assert_allclose(forces, expected_forces[0], atol=1e-6 * np.abs(forces).max(), rtol=0)
+    other = openmm_system(read_terms(molecule, "MMFF94"), molecule.numbers, 1)
+    assert abs(by_openmm(other, x)[0] - energy) > 1e-3
+
+
 TERMS = {
     "bond": ["Bond"],
     "angle": ["Angle"],
@@ -92,7 +106,7 @@ def test_each_term_is_rdkits(term: str, smiles: str) -> None:
     field = fields.MMFFGetMoleculeForceField(rd, properties, nonBondedThresh=1e6)
     field.Initialize()
     expected = field.CalcEnergy(x.reshape(-1).tolist()) * KCAL_PER_MOL_eV
-    system = openmm_system(read_terms(molecule), molecule.numbers, 1)
+    system = openmm_system(read_terms(molecule, "MMFF94"), molecule.numbers, 1)
     # RDKit counts bends at linear centres among its angle terms.
     names = [term, "linear"] if term == "angle" else [term]
     groups = sum(1 << FORCE_GROUPS.index(name) for name in names)
@@ -101,7 +115,7 @@ def test_each_term_is_rdkits(term: str, smiles: str) -> None:
 
 def test_a_linear_centre_bent_as_an_ordinary_one_is_caught() -> None:
     molecule = molecule_from_smiles("CC#N")
-    terms, x = read_terms(molecule), distorted(molecule, 0.2, 3)
+    terms, x = read_terms(molecule, "MMFF94"), distorted(molecule, 0.2, 3)
     assert terms.linear_angles
     ordinary = [(atoms, (*values, 180.0)) for atoms, values in terms.linear_angles]
     wrong = replace(terms, linear_angles=[], angles=[*terms.angles, *ordinary])

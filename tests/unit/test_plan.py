@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from apps.selection.registry import STRATEGIES
 from campaign.plan.build import Plan, build_plan
 from campaign.spec.model import parse_spec
 from campaign.templates import templates
+from data_store.errors import InputError
 from tests.e2e.tiny import TINY
 
 
@@ -28,8 +30,10 @@ def prints(which: Plan, stage: str) -> set[str]:
     return {part.fingerprint for part in which.of(stage)}
 
 
-STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "starts", "finetune",
-          "simulate", "probe_structures", "probe")  # fmt: skip
+STAGES = ("prepare", "sample", "candidates", "select", "pretrain", "label", "split", "starts",
+          "finetune", "simulate", "probe_structures", "probe")  # fmt: skip
+FROM_LABELS = ("label", "split", "starts", "finetune", "simulate", "probe_structures", "probe")
+FROM_SELECTION = ("select", *FROM_LABELS)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,10 @@ STAGES = ("prepare", "sample", "candidates", "pretrain", "label", "split", "star
         ({"finetuning__steps": 101}, ("finetune", "simulate", "probe")),
         ({"dynamics__length_ps": 1.0}, ("simulate",)),
         ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate", "probe")),
+        ({"labels__select": "energy_stratified"}, FROM_SELECTION),
+        ({"labels__select": "farthest_point"}, FROM_SELECTION),
+        ({"labels__count": 13}, FROM_LABELS),
+        ({"dynamics__replicas": 7}, ("starts", "simulate", "probe_structures", "probe")),
     ],
 )
 def test_a_change_recomputes_what_depends_on_it(
@@ -85,6 +93,26 @@ def test_more_labels_keep_their_items() -> None:
     assert more.items is not None
     assert more.items.fingerprint == before.items.fingerprint
     assert more.fingerprint != before.fingerprint
+
+
+def test_another_selection_is_another_series_of_labels() -> None:
+    found = [plan(labels__select=name).the("label").items for name in STRATEGIES]
+    assert len({items.fingerprint for items in found if items}) == len(STRATEGIES)
+
+
+def test_unknown_strategies_list_the_valid() -> None:
+    with pytest.raises(InputError, match=r"labels\.select = 'farthest'.*energy_stratified.*mean"):
+        plan(labels__select="farthest")
+
+
+def test_imported_labels_are_not_selected(tmp_path: Path) -> None:
+    tables = tomllib.loads(templates()["aspirin"])
+    for key in ("file", "test_file"):
+        (tmp_path / tables["labels"][key]).touch()
+    assert not build_plan(parse_spec(tables, "test", tmp_path)).of("select")
+    tables["labels"]["select"] = "farthest_point"
+    with pytest.raises(InputError, match='belongs to source = "pyscf"'):
+        parse_spec(tables, "test", tmp_path)
 
 
 def test_the_control_is_matched() -> None:

@@ -108,6 +108,14 @@ def test_limits_are_those_of_the_criteria() -> None:
     assert limits.contacts_A[1, 2][0] == pytest.approx(0.6 * (0.66 + 0.31), abs=0.02)
 
 
+def test_a_criterion_of_another_package_has_a_course_without_limits() -> None:
+    frames = np.repeat(METHANOL.reference_positions[None], 2, axis=0).astype(np.float32)
+    limits = limits_of(METHANOL, DynamicsSettings(), METHANOL.reference_positions[None])
+    course = course_of(FailurePicture(MODEL, 500.0, failed("mdsim", 0, 1), frames, 5.0), limits)
+    assert course is not None
+    assert (course.quantity, course.limits) == ("bond length (Å)", ())
+
+
 def test_what_decided_may_be_no_distance() -> None:
     frames = np.zeros((2, 6, 3), dtype=np.float32)
     picture = FailurePicture(MODEL, 500.0, failed("hot"), frames, 5.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from apps.sampling.strategies.clash import clashing_pairs, pull_together
 from apps.sampling.strategies.noise import add_noise
 from apps.sampling.strategies.scan import scan_bonds
 from apps.sampling.task import candidates, prepare, sample
-from apps.sampling.teacher import choose_teacher
+from apps.sampling.teacher import TEACHERS, Choice, choose_teacher, make_teacher
 from apps.sampling.thermal import thermal_frames
 from data_store.errors import InputError, MethodError
 from data_store.molecules import Molecule
@@ -73,7 +75,45 @@ def test_contradictory_charge_is_refused() -> None:
 @pytest.mark.parametrize("smiles", ["[H][H]", "CB(O)O", "O=O"])
 def test_an_untypable_molecule_names_its_atoms(smiles: str) -> None:
     with pytest.raises(InputError, match=r"cannot type .*atom \d"):
-        choose_teacher("auto", molecule_from_smiles(smiles))
+        choose_teacher("mmff94", molecule_from_smiles(smiles))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "chosen", "reason"),
+    [
+        ("CO", "mmff94", "^MMFF94 has parameters for every atom"),
+        ("CB(O)O", "gfnff", r"MMFF94 cannot type CH5BO2: B \(atom 1\); GFN-FF has parameters"),
+        ("[H][H]", "gfnff", "MMFF94 cannot type H2"),
+    ],
+)
+def test_the_automatic_choice_says_why(smiles: str, chosen: str, reason: str) -> None:
+    choice = choose_teacher("auto", molecule_from_smiles(smiles))
+    assert choice.name == chosen
+    assert re.search(reason, choice.reason)
+    assert make_teacher(choice.name, molecule_from_smiles(smiles)).name == chosen
+
+
+def test_without_a_topology_uff_is_left_and_after_it_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hydrogen = molecule_from_smiles("[H][H]")
+    one_point = replace(hydrogen, reference_positions=np.zeros((2, 3)))
+    choice = choose_teacher("auto", one_point)
+    assert choice.name == "uff"
+    assert "GFN-FF cannot type H2" in choice.reason
+    knows_nothing = replace(TEACHERS["uff"], untyped_atoms=lambda molecule: [0])
+    monkeypatch.setitem(TEACHERS, "uff", knows_nothing)
+    with pytest.raises(InputError, match=r"MMFF94 cannot .* GFN-FF cannot .* UFF cannot"):
+        choose_teacher("auto", one_point)
+    capfd.readouterr()  # the library says in its own words that its set-up failed
+
+
+def test_a_named_force_field_is_never_replaced() -> None:
+    boron = molecule_from_smiles("CB(O)O")
+    for name in ("gfnff", "uff"):
+        assert choose_teacher(name, boron) == Choice(name, "asked for")
+    with pytest.raises(InputError, match="know this molecule: gfnff, uff"):
+        choose_teacher("mmff94s", boron)
 
 
 def test_unknown_force_fields_list_the_valid(methanol: Molecule) -> None:
@@ -242,3 +282,17 @@ def test_task_functions_make_parts_once(tmp_path: Path) -> None:
     request = Request(root, root, "candidates", "c" * 64, thermal, 0, inputs=inputs)
     structures = read_structures(open_part(Path(str(candidates(request.to_json())["path"]))))
     assert len(set(structures.parents.tolist())) == len(structures) == 5
+
+
+def test_what_mmff94_cannot_type_is_taught_by_gfnff(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    settings = {"system": {"smiles": "[H][H]"}, "force_field": "auto"}
+    prepared = prepare(Request(root, root, "prepare", "a" * 64, settings, 0).to_json())
+    metadata = open_part(Path(str(prepared["path"]))).metadata
+    assert metadata["teacher"] == "gfnff"
+    assert "MMFF94 cannot type H2" in metadata["teacher_reason"]
+    chunk = SETTINGS.model_dump(mode="json", exclude={"structures"})
+    inputs = {"molecule": [prepared["path"]]}
+    request = Request(root, root, "sample", "b" * 64, chunk, 0, key={"chunk": 0}, inputs=inputs)
+    made = sample(request.to_json())
+    assert open_part(Path(str(made["path"]))).metadata["tiers_left_out"] == ["clash"]

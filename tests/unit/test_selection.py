@@ -1,4 +1,4 @@
-"""Splits and starts as tasks: blocks of time stay whole, starts are structures no arm has seen."""
+"""Selection, splits and starts as tasks: blocks of time stay whole, no arm has seen a start."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from apps.contract import Request
-from apps.selection.random import select_random
-from apps.selection.task import FRAMES_PER_BLOCK, split, starts
+from apps.selection.registry import STRATEGIES, find_strategy
+from apps.selection.task import FRAMES_PER_BLOCK, select, split, starts
+from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.parts import Part, open_part, write_part
 from data_store.splits import random_order
@@ -72,13 +73,65 @@ def test_several_trajectories_stay_whole(tmp_path: Path) -> None:
     assert not (train | validation) & test
 
 
-def test_starts_are_candidates_that_are_never_labelled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_order_is_the_strategys(tmp_path: Path, strategy: str) -> None:
     pool = structures(30)
-    candidates = part_of(tmp_path, "candidates", pool)
-    found = read_structures(made(starts, tmp_path, {"count": 10}, {"candidates": [candidates]}))
-    labelled = identity(pool.take(random_order(30, SEED)[:20]))
-    assert len(identity(found)) == 10
-    assert not identity(found) & labelled
+    inputs = {"candidates": [part_of(tmp_path, "candidates", pool)]}
+    found = made(select, tmp_path, {"select": strategy}, inputs)
+    np.testing.assert_array_equal(found.read("order", ""), STRATEGIES[strategy](pool, SEED))
+    assert found.metadata == {"select": strategy}
+
+
+def test_a_strategy_that_is_none_lists_those_that_are() -> None:
+    with pytest.raises(InputError, match=r"'energy_stratifed'.*\n.*farthest_point, random"):
+        find_strategy("energy_stratifed")
+
+
+def order_part(root: Path, name: str, order: np.ndarray) -> Part:
+    return write_part(root, "select", name, {"order": Column(order)}, {})
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_starts_are_candidates_that_are_never_labelled(tmp_path: Path, strategy: str) -> None:
+    pool = structures(30)
+    order = STRATEGIES[strategy](pool, SEED)
+    inputs = {
+        "candidates": [part_of(tmp_path, "candidates", pool)],
+        "order": [order_part(tmp_path, "strategy", order)],
+    }
+    found = read_structures(made(starts, tmp_path, {"count": 10, "labels": 20}, inputs))
+    assert identity(found) == identity(pool) - identity(pool.take(order[:20]))
+    fewer = read_structures(made(starts, tmp_path, {"count": 4, "labels": 20}, inputs))
+    np.testing.assert_array_equal(fewer.positions, found.slice(0, 4).positions)
+    with pytest.raises(InputError, match=r"dynamics\.replicas = 11.*there are 10"):
+        made(starts, tmp_path, {"count": 11, "labels": 20}, inputs)
+
+
+def test_starts_know_who_is_labelled_and_nothing_else_of_the_order(tmp_path: Path) -> None:
+    candidates = part_of(tmp_path, "candidates", structures(60))
+    order = np.arange(60)
+    chosen = []
+    for name, tail in (("rising", order[20:]), ("falling", order[:19:-1])):
+        part = order_part(tmp_path, name, np.concatenate([order[:20], tail]))
+        inputs = {"candidates": [candidates], "order": [part]}
+        settings = {"count": 15, "labels": 20, "of": name}
+        chosen.append(made(starts, tmp_path, settings, inputs).read("chosen", ""))
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    # Neither the end nor the beginning of the tail: places spread over it.
+    assert chosen[0].min() < 30
+    assert chosen[0].max() >= 50
+
+
+def test_at_random_more_labels_keep_the_starts(tmp_path: Path) -> None:
+    inputs = {
+        "candidates": [part_of(tmp_path, "candidates", structures(30))],
+        "order": [order_part(tmp_path, "random", random_order(30, SEED))],
+    }
+    few, many = (
+        made(starts, tmp_path, {"count": 10, "labels": labels}, inputs).read("chosen", "")
+        for labels in (12, 20)
+    )
+    np.testing.assert_array_equal(few, many)
 
 
 def test_starts_come_from_the_test_labels_where_there_are_any(tmp_path: Path) -> None:
@@ -99,12 +152,3 @@ def test_starts_come_from_labels_outside_the_largest_pool(tmp_path: Path) -> Non
     assert identity(found) == identity(pool) - identity(pool.take(used))
     with pytest.raises(InputError, match=r"dynamics\.replicas = 11.*there are 10"):
         made(starts, tmp_path, {"count": 11}, inputs)
-
-
-def test_random_selection_grows_by_keeping() -> None:
-    available = np.arange(100, 150)
-    few, many = (select_random(available, count, 1) for count in (10, 30))
-    np.testing.assert_array_equal(few, many[:10])
-    assert len(set(many.tolist())) == 30
-    with pytest.raises(InputError, match="51 distinct structures are asked for, 50 are there"):
-        select_random(available, 51, 1)

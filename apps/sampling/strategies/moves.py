@@ -1,4 +1,4 @@
-"""Changing one distance of a molecule: which atoms move along with each end."""
+"""Moving a part of a molecule: which atoms go along, and rigid shifts and turns of them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from data_store.molecules import Molecule
 
-__all__ = ["companions", "set_distance", "side_of_bond"]
+__all__ = ["companions", "neighbours", "rotate", "set_distance", "side_of_bond"]
 
 
 def side_of_bond(molecule: Molecule, i: int, j: int) -> NDArray[np.bool_] | None:
     """Atoms on the side of `j` when the bond i–j is cut; None where a ring holds it together."""
-    neighbours = _neighbours(molecule)
+    around = neighbours(molecule)
     seen, waiting = {j}, [j]
     while waiting:
         atom = waiting.pop()
-        for other in neighbours[atom]:
+        for other in around[atom]:
             if {atom, other} != {i, j} and other not in seen:
                 seen.add(other)
                 waiting.append(other)
@@ -25,12 +25,13 @@ def side_of_bond(molecule: Molecule, i: int, j: int) -> NDArray[np.bool_] | None
 
 def companions(molecule: Molecule, atom: int, without: int) -> NDArray[np.bool_]:
     """An atom and the terminal atoms bonded to it (its hydrogens), but for `without`."""
-    neighbours = _neighbours(molecule)
-    terminal = {n for n in neighbours[atom] if len(neighbours[n]) == 1 and n != without}
+    around = neighbours(molecule)
+    terminal = {n for n in around[atom] if len(around[n]) == 1 and n != without}
     return _mask(molecule, {atom, *terminal})
 
 
-def _neighbours(molecule: Molecule) -> list[set[int]]:
+def neighbours(molecule: Molecule) -> list[set[int]]:
+    """Atoms bonded to each atom."""
     found: list[set[int]] = [set() for _ in molecule.numbers]
     for i, j in molecule.bonds:
         found[i].add(j)
@@ -71,3 +72,31 @@ def set_distance(
     moved[moving[0]] -= (1.0 - share) * change
     moved[moving[1]] += share * change
     return moved
+
+
+def rotate(
+    positions: NDArray[np.float64],
+    moving: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    axis: NDArray[np.float64],
+    angle: float,
+) -> NDArray[np.float64]:
+    """Turn some atoms about an axis through a point (Rodrigues' formula).
+
+    Parameters
+    ----------
+    positions : ndarray, shape (N, 3)
+    moving : ndarray of bool, shape (N,)
+    centre, axis : ndarray, shape (3,)
+        The axis of any length.
+    angle : float
+        In radians, right-handed.
+    """
+    unit = axis / np.linalg.norm(axis)
+    arms = positions[moving] - centre
+    along = np.outer(arms @ unit, unit)
+    turned = positions.copy()
+    turned[moving] = (
+        centre + along + np.cos(angle) * (arms - along) + np.sin(angle) * np.cross(unit, arms)
+    )
+    return turned
