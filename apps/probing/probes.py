@@ -44,7 +44,7 @@ class ProbeSet:
     scans : ndarray, shape (F, B, C, N, 3)
         Each frame with each bond's length changed.
     scans_eV : ndarray, shape (F, B, C)
-        Above the frame, by the teacher.
+        Above the frame, by the teacher; NaN where it gives none.
     changes_A : ndarray, shape (C,)
     """
 
@@ -67,7 +67,7 @@ class ProbeSet:
         """
         structures, layout = read_structures(part), part.metadata
         x = structures.dense_positions().astype(np.float64)
-        energies = structures.labelled_energies()
+        energies = part.read("teacher_energies", "eV")
         changes = np.array(layout["changes_A"], dtype=np.float64)
         shape = (layout["frames"], layout["bonds"], len(changes))
         first, second = 1 + layout["frames"], 1 + layout["frames"] + layout["distorted"]
@@ -96,7 +96,8 @@ def probe(energy_of: EnergyFunction, found: ProbeSet, low_fraction: float) -> di
     -------
     dict
         ``distorted`` (how many), ``distorted_low`` (how many of them too low; an energy that is no
-        number counts), ``distorted_low_share`` (None where there are none), ``scan`` (`scan_rows`).
+        number counts), ``distorted_low_share`` (None where there are none), ``scan`` (`scan_rows`),
+        ``teacher_lacking`` (scanned structures for which the teacher gives no energy).
     """
     above = energy_of(found.distorted) - energy_of(found.reference[None])
     low = int((~(above >= low_fraction * found.distorted_eV)).sum())
@@ -107,11 +108,12 @@ def probe(energy_of: EnergyFunction, found: ProbeSet, low_fraction: float) -> di
         "distorted": len(found.distorted),
         "distorted_low": low,
         "distorted_low_share": low / len(found.distorted) if len(found.distorted) else None,
+        "teacher_lacking": int((~np.isfinite(found.scans_eV)).sum()),
         "scan": scan_rows(scans, found.scans_eV, found.changes_A),
     }
 
 
-def scan_rows(predicted: Array, teacher: Array, changes_A: Array) -> list[dict[str, float]]:
+def scan_rows(predicted: Array, teacher: Array, changes_A: Array) -> list[dict[str, float | None]]:
     """Median and 5th percentile over frames and bonds at each change of length.
 
     Parameters
@@ -123,20 +125,35 @@ def scan_rows(predicted: Array, teacher: Array, changes_A: Array) -> list[dict[s
     Returns
     -------
     list of dict
-        Empty where there is no bond. What is not finite counts as lowest.
+        Empty where there is no bond. A predicted energy that is no number counts as the lowest; of
+        the teacher's, those that are numbers count.
     """
     if not predicted.size:
         return []
-    sides = []
-    for energies in (predicted, teacher):
-        columns = np.where(np.isfinite(energies), energies, -np.inf).reshape(-1, len(changes_A))
-        sides.append(np.percentile(columns, [50.0, 5.0], axis=0, method="inverted_cdf"))
-    names = ("median_eV", "p5_eV", "teacher_median_eV", "teacher_p5_eV")
-    return [
-        {"change_A": float(change), **dict(zip(names, map(_finite, values), strict=True))}
-        for change, values in zip(changes_A, np.concatenate(sides).T, strict=True)
-    ]
+    rows = []
+    for place, change in enumerate(changes_A):
+        own, other = predicted[..., place].ravel(), teacher[..., place].ravel()
+        median, low = _quantiles(np.where(np.isfinite(own), own, -np.inf))
+        teacher_median, teacher_low = _quantiles(other[np.isfinite(other)])
+        rows.append(
+            {
+                "change_A": float(change),
+                "median_eV": median,
+                "p5_eV": low,
+                "teacher_median_eV": teacher_median,
+                "teacher_p5_eV": teacher_low,
+            }
+        )
+    return rows
 
 
-def _finite(value: float) -> Any:
+def _quantiles(values: Array) -> tuple[float | None, float | None]:
+    """Median and 5th percentile; None where there is none or it is no number."""
+    if not len(values):
+        return None, None
+    middle, low = np.percentile(values, [50.0, 5.0], method="inverted_cdf")
+    return _finite(middle), _finite(low)
+
+
+def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from apps.contract import Request, Result
 from apps.sampling.strategies.moves import companions, set_distance, side_of_bond
+from data_store.columns import Column
 from data_store.datasets import Dataset
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
@@ -29,7 +30,9 @@ __all__ = ["ProbeStructureSettings", "probe_structures", "scanned"]
 
 Array = NDArray[np.float64]
 
-_DISTORTING = ("noise", "scan", "clash")
+_DISTORTING = ("noise", "scan", "clash", "angle", "normal_mode")
+"""Tiers that distort the molecule on purpose, and leave it one molecule."""
+
 _TENTHS = tuple(round(0.1 * step, 1) for step in range(-4, 11))
 
 
@@ -108,16 +111,17 @@ def _made(req: Request) -> Part:
     (prepared,), (starts,) = req.input_parts("molecule"), req.input_parts("starts")
     molecule = Molecule.from_json(prepared.metadata["molecule"])
     frames = read_structures(starts, 0, settings.frames).dense_positions().astype(np.float64)
-    distorted = _distorted(Dataset(req.input_parts("teacher")), settings, req.seed)
+    distorted = _distorted(
+        Dataset(req.input_parts("teacher")), settings, req.seed, len(molecule.numbers)
+    )
     scans = scanned(molecule, frames, settings.changes_A).reshape(-1, *frames.shape[1:])
     positions = np.concatenate([molecule.reference_positions[None], frames, distorted, scans])
     energies, _ = make_teacher(prepared.metadata["teacher"], molecule).energies_and_forces(
         positions
     )
     structures = Structures.from_dense(
-        molecule.numbers, positions, energies=energies, charge=molecule.charge,
-        multiplicity=molecule.multiplicity,
-    )  # fmt: skip
+        molecule.numbers, positions, charge=molecule.charge, multiplicity=molecule.multiplicity
+    )
     layout = {
         "frames": len(frames),
         "distorted": len(distorted),
@@ -126,17 +130,19 @@ def _made(req: Request) -> Part:
         "distorted_above_eV_per_atom": settings.distorted_above_eV_per_atom,
         "teacher": prepared.metadata["teacher"],
     }
-    columns = structures_to_columns(structures)
+    # Not among the structures' own energies, which must be finite: a force field may give none.
+    columns = structures_to_columns(structures) | {"teacher_energies": Column(energies, "eV")}
     return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, layout)
 
 
-def _distorted(teacher: Dataset, settings: ProbeStructureSettings, seed: int) -> Array:
-    """Positions of what pre-training held out, distorts and is high in energy."""
+def _distorted(teacher: Dataset, settings: ProbeStructureSettings, seed: int, atoms: int) -> Array:
+    """Positions (D, N, 3) of what pre-training held out, is distorted and high in energy."""
     _, held_out = teacher_holdout(len(teacher), settings.held_out, seed)
     structures = teacher.cached().take(held_out)
     codes = [TIER_CODES[name] for name in _DISTORTING]
-    chosen = np.isin(structures.tiers, codes)
     per_atom = structures.labelled_energies() / structures.atom_counts
-    chosen &= per_atom > settings.distorted_above_eV_per_atom
-    positions: Array = structures.dense_positions()[chosen].astype(np.float64)
+    chosen = np.isin(structures.tiers, codes) & (per_atom > settings.distorted_above_eV_per_atom)
+    if not chosen.any():
+        return np.zeros((0, atoms, 3))
+    positions: Array = structures.take(np.flatnonzero(chosen)).dense_positions().astype(np.float64)
     return positions

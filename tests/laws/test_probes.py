@@ -22,7 +22,7 @@ from data_store.parts import Part, open_part, write_part
 from data_store.splits import teacher_holdout
 from data_store.streams import stream
 from data_store.structure_parts import read_structures, structures_to_columns
-from data_store.structures import TIER_CODES, Structures
+from data_store.structures import TIER_CODES, Structures, concatenate
 
 Array = NDArray[np.float64]
 CHANGES = tuple(round(0.1 * step, 1) for step in range(-4, 11))
@@ -114,6 +114,15 @@ def test_rows_are_quantiles_over_frames_and_bonds() -> None:
     assert scan_rows(np.zeros((3, 0, 1)), np.zeros((3, 0, 1)), np.array([0.5])) == []
 
 
+def test_a_teacher_without_an_energy_is_left_out_and_a_model_without_one_is_lowest() -> None:
+    energies = np.arange(100, dtype=np.float64).reshape(10, 10, 1)
+    gaps = np.where(energies < 50, np.nan, energies)
+    (row,) = scan_rows(energies, gaps, np.array([0.5]))
+    assert (row["median_eV"], row["teacher_median_eV"]) == (49.0, 74.0)
+    (row,) = scan_rows(gaps, np.full_like(gaps, np.nan), np.array([0.5]))
+    assert (row["p5_eV"], row["teacher_median_eV"]) == (None, None)
+
+
 @pytest.mark.parametrize("molecule", [METHANOL, RING], ids=["chain", "ring"])
 def test_a_scan_changes_its_bond_and_moves_fragments_rigidly(molecule: Molecule) -> None:
     frames = molecule.reference_positions + 0.05 * stream(1, "f").normal(size=(2, 6, 3))
@@ -162,12 +171,19 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
     }
 
 
+ROLES = ("teacher", "starts", "molecule")
+
+
 def request(
-    parts: dict[str, Part], stage: str, roles: tuple[str, ...], settings: dict[str, object]
+    parts: dict[str, Part],
+    stage: str,
+    roles: tuple[str, ...],
+    settings: dict[str, object],
+    fingerprint: str = "f" * 64,
 ) -> Request:
     root = str(parts["model"].path.parents[1])
     return Request(
-        root, root + "/work", stage, "f" * 64, settings, 5,
+        root, root + "/work", stage, fingerprint, settings, 5,
         key={"arm": "scratch", "labels": 8, "seed": 0} if stage == "probe" else {},
         inputs={role: [str(parts[role].path)] for role in roles},
     )  # fmt: skip
@@ -175,7 +191,7 @@ def request(
 
 def made(parts: dict[str, Part]) -> Part:
     what = request(
-        parts, "probe_structures", ("teacher", "starts", "molecule"),
+        parts, "probe_structures", ROLES,
         {"held_out": 30, "distorted_above_eV_per_atom": 4.0 / 6.0},
     )  # fmt: skip
     return open_part(Path(probe_structures(what.to_json())["path"]))
@@ -193,6 +209,25 @@ def test_structures_are_held_out_distorted_and_high(parts: dict[str, Part]) -> N
     assert found.scans_eV.shape == (10, 5, 15)
     zero = list(found.changes_A).index(0.0)
     np.testing.assert_allclose(found.scans_eV[:, :, zero], 0.0, atol=1e-9)
+
+
+def test_pairs_and_thermal_frames_are_no_distortions(
+    parts: dict[str, Part], tmp_path: Path
+) -> None:
+    """Chunks may hold molecules of other sizes; with nothing distorted there is no share."""
+    chunk = read_structures(parts["teacher"])
+    thermal = chunk.take(np.flatnonzero(chunk.tiers == TIER_CODES["langevin"]))
+    x = np.concatenate([METHANOL.reference_positions, METHANOL.reference_positions + 9.0])
+    pairs = Structures.from_dense(
+        METHANOL.numbers * 2, np.repeat(x[None], 20, axis=0), energies=np.full(20, 99.0),
+        forces=np.zeros((20, 12, 3)), tiers=TIER_CODES["pair"],
+    )  # fmt: skip
+    columns = structures_to_columns(concatenate([thermal, pairs]))
+    given = {**parts, "teacher": write_part(tmp_path, "sample", "pairs", columns, {})}
+    what = request(given, "probe_structures", ROLES, {"held_out": 30}, "e" * 64)
+    part = open_part(Path(probe_structures(what.to_json())["path"]))
+    found = probe(springs, ProbeSet.of(part), 0.5)
+    assert (found["distorted"], found["distorted_low_share"]) == (0, None)
 
 
 def test_a_model_is_probed_and_its_teacher_is_the_part_s(parts: dict[str, Part]) -> None:

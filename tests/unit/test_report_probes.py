@@ -20,6 +20,7 @@ def probed(scale: float, share: float | None, scan: bool = True) -> dict[str, An
     ]  # fmt: skip
     return {
         "distorted": 12, "distorted_low": 3, "distorted_low_share": share,
+        "teacher_lacking": 7,
         "scan": rows if scan else [],
     }  # fmt: skip
 
@@ -42,6 +43,7 @@ def test_each_model_has_a_row_and_the_teacher_one() -> None:
     assert "<td>0.8, –</td><td>1.25, –</td><td>3.2, –</td>" in section
     assert "<td>teacher</td>" in section
     assert section.count("<svg") == 1
+    assert "For 7 scanned structures it gives no energy" in section
 
 
 def test_without_a_teacher_there_is_no_section() -> None:
