@@ -81,6 +81,11 @@ class Workspace:
         """The report for people."""
         return self.root / "report.html"
 
+    @property
+    def failures(self) -> Path:
+        """Last frames of the failures that the report shows."""
+        return self.root / "failures"
+
     def prepare(self) -> None:
         """Make the folders.
 

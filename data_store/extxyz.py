@@ -20,7 +20,7 @@ from data_store.structures import TIER_CODES, TIERS, Structures, concatenate
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["read_extxyz", "write_extxyz"]
+__all__ = ["extxyz_bytes", "read_extxyz", "write_extxyz"]
 
 _ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
 _FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
@@ -137,6 +137,12 @@ def write_extxyz(path: Path, structures: Structures) -> None:
                 handle.writelines(_frame(structures, index))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", "choose another file") from error
+
+
+def extxyz_bytes(structures: Structures) -> bytes:
+    """What `write_extxyz` would write, for callers that write whole files at once."""
+    lines = (line for index in range(len(structures)) for line in _frame(structures, index))
+    return "".join(lines).encode()
 
 
 def _frame(structures: Structures, index: int) -> Iterator[str]:

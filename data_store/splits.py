@@ -13,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_store.errors import InputError
-from data_store.streams import stream
+from data_store.streams import stream, stream_seed
 
-__all__ = ["Split", "nested_split", "random_order", "time_blocks", "validation_count"]
+__all__ = [
+    "Split",
+    "nested_split",
+    "random_order",
+    "teacher_holdout",
+    "time_blocks",
+    "validation_count",
+]
 
 Indices = NDArray[np.int64]
 
@@ -38,6 +45,15 @@ class Split:
 def random_order(count: int, seed: int) -> Indices:
     """Seeded permutation of ``0..count-1``."""
     return stream(seed, "order", count).permutation(count).astype(np.int64)
+
+
+def teacher_holdout(count: int, held_out: int, seed: int) -> tuple[Indices, Indices]:
+    """Rows of the teacher's structures to pre-train on, and rows that it holds out.
+
+    A function of its own, so that whoever judges a model later knows what it never was trained on.
+    """
+    order = random_order(count, stream_seed(seed, "pretrain", "held out"))
+    return order[: count - held_out], order[count - held_out :]
 
 
 def validation_count(pool: int) -> int:

@@ -20,7 +20,7 @@ from data_store.streams import stream_seed
 from data_store.structure_parts import read_structures
 from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
 
-__all__ = ["reference_bond_lengths", "simulate"]
+__all__ = ["contact_limits", "reference_bond_lengths", "simulate"]
 
 _MARGIN_S = 30.0
 
@@ -103,7 +103,7 @@ def _watched(
     (labels,), (split,) = req.input_parts("labels"), req.input_parts("split")
     training = read_structures(labels).take(split.read("train", "")).dense_positions()
     bonds = np.array(molecule.bonds, dtype=np.int64).reshape(-1, 2)
-    others, least = _contacts(molecule, settings)
+    others, least = contact_limits(molecule, settings)
     masses = ATOMIC_MASSES_amu[list(molecule.numbers)]
     return Watched(
         numbers=torch.tensor(molecule.numbers, device=device),
@@ -125,7 +125,7 @@ def reference_bond_lengths(
     return np.asarray(np.linalg.norm(vectors, axis=-1).mean(axis=0), dtype=np.float64)
 
 
-def _contacts(
+def contact_limits(
     molecule: Molecule, settings: DynamicsSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Pairs that are not bonded, and how close they may come, in Å."""

@@ -29,7 +29,7 @@ from apps.training.settings import PretrainingSettings
 from data_store.datasets import Dataset
 from data_store.errors import InputError
 from data_store.parts import Part, write_part
-from data_store.splits import random_order
+from data_store.splits import teacher_holdout
 from data_store.streams import stream_seed
 
 __all__ = ["run_pretraining"]
@@ -90,10 +90,9 @@ def _sets(req: Request, settings: PretrainingSettings, world: World) -> _Sets:
             f"{len(dataset)} teacher structures, of which {settings.held_out} are to be held out",
             "raise sampling.structures or lower pretraining.held_out",
         )
-    order = random_order(len(dataset), stream_seed(req.seed, "pretrain", "held out"))
+    trained_on, kept = teacher_holdout(len(dataset), settings.held_out, req.seed)
     everything = LabelledSet.of(dataset.cached(), world.device)
-    cut = len(dataset) - settings.held_out
-    training_set, held_out = everything.take(order[:cut]), everything.take(order[cut:])
+    training_set, held_out = everything.take(trained_on), everything.take(kept)
     if not settings.scramble_labels:
         return _Sets(training_set, held_out, 0)
     others, alone = scrambled(training_set, stream_seed(req.seed, "pretrain", "scramble"))

@@ -13,6 +13,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from apps.probing.settings import ProbeSettings
+from apps.sampling.probe_structures import ProbeStructureSettings
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
 from campaign.spec.model import CampaignSpec
@@ -83,7 +85,8 @@ def build_plan(spec: CampaignSpec) -> Plan:
         spec,
         (
             teach.molecule, *(teach.chunks if pretrained else []), *candidates, *pretrained, label,
-            *tests, *splits.values(), starts, *finetunes, *simulations,
+            *tests, *splits.values(), starts, *finetunes,
+            *(_probes(spec, teach, starts, finetunes) if pretrained else []), *simulations,
         ),
     )  # fmt: skip
 
@@ -313,6 +316,30 @@ def _finetunes(
                         *_as_before(spec),
                     ),
                 )
+
+
+def _probes(
+    spec: CampaignSpec, teach: _Teaching, starts: PlannedPart, models: list[PlannedPart]
+) -> Iterator[PlannedPart]:
+    """Probes of all models by the teacher's structures; without a teacher there are none."""
+    settings = ProbeStructureSettings(held_out=spec.pretraining.held_out)
+    structures = planned_part(
+        "probe_structures",
+        "structures to probe with",
+        settings.model_dump(mode="json"),
+        spec.campaign.seed,
+        inputs={"molecule": [teach.molecule], "teacher": teach.chunks, "starts": [starts]},
+    )
+    yield structures
+    for model in models:
+        yield planned_part(
+            "probe",
+            f"probes of {model.label}",
+            ProbeSettings().model_dump(mode="json"),
+            spec.campaign.seed,
+            key=model.key,
+            inputs={"model": [model], "structures": [structures]},
+        )
 
 
 def _simulations(

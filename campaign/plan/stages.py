@@ -47,7 +47,13 @@ STAGES: dict[str, Stage] = {
         Stage("test", "test labels", "apps.labeling.task:import_labels"),
         Stage("split", "splits", "apps.selection.task:split", version=2),
         Stage("starts", "starting structures", "apps.selection.task:starts"),
+        Stage(
+            "probe_structures",
+            "probe structures",
+            "apps.sampling.probe_structures:probe_structures",
+        ),
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
+        Stage("probe", "probes", "apps.probing.task:probe_model"),
         Stage("simulate", "dynamics", "apps.dynamics.task:simulate", role="gpu"),
     )
 }

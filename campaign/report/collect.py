@@ -15,16 +15,17 @@ from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
-from campaign.report.inputs import Curve, FailurePicture, Model, ReportInputs, StageCost
+from campaign.report.gallery import Block, first_failures, limits_of
+from campaign.report.inputs import Curve, DistanceReference, Limits, Model, ReportInputs, StageCost
+from campaign.report.structure import distances_of, reference_of
 from campaign.workspace import Workspace
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part, find_part
-from data_store.runs import runs_from_part
+from data_store.runs import Run, runs_from_part
+from data_store.structure_parts import read_structures
 
 __all__ = ["collect"]
-
-_PICTURES_PER_ARM = 2
 
 
 def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
@@ -43,9 +44,13 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             "`campaign status` shows how far it is, `campaign launch` goes on",
         )
     molecule = Molecule.from_json(made.first("prepare").metadata["molecule"])
-    runs: dict[tuple[Model, float], list[Any]] = defaultdict(list)
-    for planned, part in simulated:
-        runs[_model(planned), float(planned.key["temperature_K"])] += runs_from_part(part)
+    blocks = [
+        Block(_model(planned), float(planned.key["temperature_K"]), part, runs_from_part(part))
+        for planned, part in simulated
+    ]
+    runs: dict[tuple[Model, float], list[Run]] = defaultdict(list)
+    for block in blocks:
+        runs[block.model, block.temperature_K] += block.runs
     tuned = {_model(planned): part for planned, part in made.parts("finetune")}
     events = list(read_ledger(workspace.ledger))
     return ReportInputs(
@@ -57,7 +62,11 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         parity={model: _parity(part) for model, part in tuned.items()},
         details={model: part.metadata for model, part in tuned.items()},
         curves=list(_curves(made, tuned)),
-        pictures=list(_pictures(simulated)),
+        pictures=list(first_failures(blocks, molecule, plan.spec.dynamics.keep_stride_fs)),
+        limits=_limits(plan, made, molecule),
+        distances=distances_of(blocks),
+        reference=_reference(made),
+        probes={_model(planned): part.metadata["probes"] for planned, part in made.parts("probe")},
         cost=_cost(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
@@ -115,25 +124,23 @@ def _log(part: Part) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _pictures(simulated: list[tuple[PlannedPart, Part]]) -> Iterator[FailurePicture]:
-    """The first failures of each arm, one per cause while there are several."""
-    seen: Counter[str] = Counter()
-    shown: set[tuple[str, str]] = set()
-    for planned, part in simulated:
-        model = _model(planned)
-        if "last_frames_replica" not in part.units:
-            continue
-        owner = part.read("last_frames_replica", "")
-        frames = part.read("last_frames_positions", "Å")
-        for row, run in enumerate(runs_from_part(part)):
-            if not run.failed or (model.arm, run.cause) in shown:
-                continue
-            if seen[model.arm] >= _PICTURES_PER_ARM or not (owner == row).any():
-                continue
-            seen[model.arm] += 1
-            shown.add((model.arm, run.cause))
-            temperature = float(planned.key["temperature_K"])
-            yield FailurePicture(model, temperature, run, frames[owner == row])
+def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
+    """What the criteria of distances allowed: bonds against the labels of the smallest pool."""
+    splits = {planned.key["labels"]: part for planned, part in made.parts("split")}
+    rows = splits[min(splits)].read("train", "")
+    training = read_structures(made.first("label")).take(rows).dense_positions()
+    return limits_of(molecule, plan.spec.dynamics, training)
+
+
+def _reference(made: _Made) -> DistanceReference:
+    """Structures of the test set, or all labels where there is none."""
+    for _, part in made.parts("test"):
+        return reference_of("the test set", read_structures(part).dense_positions())
+    labels = read_structures(made.first("label"))
+    held_out = made.first("split").read("test", "")
+    if len(held_out):
+        return reference_of("the test set", labels.take(held_out).dense_positions())
+    return reference_of("all labels", labels.dense_positions())
 
 
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
@@ -184,7 +191,7 @@ def _world_size(made: _Made) -> int:
 
 
 def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
-    for stage in ("finetune", "simulate"):
+    for stage in ("finetune", "simulate", "probe"):
         planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
         if there < planned:
             yield f"{planned - there} of {planned} parts of stage {stage} are lacking"

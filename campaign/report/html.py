@@ -12,8 +12,12 @@ from typing import Any
 import jinja2
 
 from campaign.report import plots
-from campaign.report.inputs import ReportInputs
-from campaign.report.pictures import failure_figure
+from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
+from campaign.report.inputs import FailurePicture, ReportInputs
+from campaign.report.learning import errors_figure, saved_in_words
+from campaign.report.pictures import course_figure, failure_figure
+from campaign.report.probes import SHOWN_A, probe_table, probes_figure
+from campaign.report.structure import distances_figure
 
 __all__ = ["render_html"]
 
@@ -37,13 +41,36 @@ def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
         inputs=inputs,
         report=found,
         headlines=[_headline(row) for row in found["comparisons"]],
+        saved=[saved_in_words(row) for row in found["labels_saved"]],
         figures=_figures(inputs),
-        pictures=[
-            (picture, plots.svg(failure_figure(picture, inputs.molecule)))
-            for picture in inputs.pictures
-        ],
+        arms=sorted({model.arm for model, _ in inputs.runs}),
+        gallery=_gallery(inputs),
+        probes=probe_table(found["probes"]) if found["probes"] else [],
+        probed_changes=SHOWN_A,
         settings=_settings(inputs.settings),
     )
+
+
+def _gallery(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Kinds of failure, most frequent first, with what is shown of each."""
+    shown = shown_by_kind(inputs.pictures, inputs.molecule)
+    return [
+        {
+            "count": count,
+            "examples": [_example(picture, inputs) for picture in shown.get(count.kind, [])],
+        }
+        for count in kinds_of(inputs.runs, inputs.molecule)
+    ]
+
+
+def _example(picture: FailurePicture, inputs: ReportInputs) -> dict[str, Any]:
+    course = course_of(picture, inputs.limits)
+    return {
+        "picture": picture,
+        "image": plots.svg(failure_figure(picture, inputs.molecule)),
+        "course": plots.svg(course_figure(course)) if course else None,
+        "file": f"{FOLDER}/{file_name(picture, inputs.molecule)}",
+    }
 
 
 def _figures(inputs: ReportInputs) -> dict[str, str]:
@@ -55,7 +82,11 @@ def _figures(inputs: ReportInputs) -> dict[str, str]:
     if any(run.failed for runs in inputs.runs.values() for run in runs):
         drawn["causes"] = plots.svg(plots.causes_figure(inputs))
     if any(inputs.errors.values()):
-        drawn["errors"] = plots.svg(plots.errors_figure(inputs))
+        drawn["errors"] = plots.svg(errors_figure(inputs))
+    if inputs.reference is not None and any(d.frames for d in inputs.distances.values()):
+        drawn["distances"] = plots.svg(distances_figure(inputs, inputs.reference))
+    if any(found["scan"] for found in inputs.probes.values()):
+        drawn["probes"] = plots.svg(probes_figure(inputs))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.curves:

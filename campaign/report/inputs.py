@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from campaign.statistics.distances import count_distances
 from data_store.molecules import Molecule
 from data_store.runs import Run
 
-__all__ = ["Curve", "FailurePicture", "Model", "ReportInputs", "StageCost"]
+__all__ = [
+    "Curve",
+    "DistanceReference",
+    "Distances",
+    "FailurePicture",
+    "Limits",
+    "Model",
+    "ReportInputs",
+    "StageCost",
+]
 
 
 @dataclass(frozen=True, order=True)
@@ -62,12 +72,72 @@ class FailurePicture:
     run : Run
     frames : ndarray, shape (F, N, 3)
         In Å, the failing one last.
+    frame_stride_fs : float
+        Time between kept frames; the failing one may follow sooner.
     """
 
     model: Model
     temperature_K: float
     run: Run
     frames: NDArray[np.float32]
+    frame_stride_fs: float
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Interatomic distances of some frames, counted by bin.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (bins,)
+        See `campaign.statistics.distances`.
+    frames : int
+    """
+
+    counts: NDArray[np.int64]
+    frames: int
+
+    @staticmethod
+    def of(frames: NDArray[np.floating]) -> Distances:
+        """Distances of frames (S, N, 3), in Å."""
+        return Distances(count_distances(frames), len(frames))
+
+    def __add__(self, other: Distances) -> Distances:
+        return Distances(self.counts + other.counts, self.frames + other.frames)
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceReference:
+    """Distances of the structures that simulations are compared with.
+
+    Parameters
+    ----------
+    source : str
+        Which structures they are, in words.
+    whole : Distances
+    halves : tuple of ndarray
+        Counts of two random halves: how well so few structures know the distribution.
+    """
+
+    source: str
+    whole: Distances
+    halves: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the criteria of distances allow.
+
+    Parameters
+    ----------
+    bonds_A : dict of (int, int) to (float, float)
+        Least and largest length of each bond.
+    contacts_A : dict of (int, int) to (float,)
+        Least distance of each pair that is not bonded.
+    """
+
+    bonds_A: dict[tuple[int, ...], tuple[float, ...]] = field(default_factory=dict)
+    contacts_A: dict[tuple[int, ...], tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +160,13 @@ class ReportInputs:
         Learning rate, refit and the like.
     curves : list of Curve
     pictures : list of FailurePicture
+        Of the first failures of the most frequent kinds.
+    limits : Limits
+    distances : dict of (Model, float) to Distances
+        In saved frames of replicas that have not failed, by model and temperature in K.
+    reference : DistanceReference or None
+    probes : dict of Model to dict
+        What probes without dynamics found (`apps.probing.probes.probe`).
     cost : dict of str to StageCost
     expert_calls : int
         Ab initio labels that were computed or imported to train and validate on.
@@ -110,6 +187,10 @@ class ReportInputs:
     details: dict[Model, dict[str, Any]] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     pictures: list[FailurePicture] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
+    distances: dict[tuple[Model, float], Distances] = field(default_factory=dict)
+    reference: DistanceReference | None = None
+    probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     cost: dict[str, StageCost] = field(default_factory=dict)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)

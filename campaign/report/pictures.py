@@ -12,11 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from campaign.report.failures import Course
 from campaign.report.inputs import FailurePicture
+from campaign.report.plots import panels
 from data_store.molecules import Molecule
 from data_store.units import COVALENT_RADII_A
 
-__all__ = ["failure_figure"]
+__all__ = ["course_figure", "failure_figure"]
 
 _COLOURS = {1: "#f5f5f5", 6: "#6b6b6b", 7: "#3b6fd4", 8: "#d43b3b", 16: "#e0c020", 17: "#3fb950"}
 _DECIDING = "#c1121f"
@@ -75,3 +77,13 @@ def _draw(
             linewidths=2.0 if atom in deciding else 0.6,
             zorder=2.0 + order / len(positions),
         )  # fmt: skip
+
+
+def course_figure(course: Course) -> Figure:
+    """What decided over the last frames, with what the criterion allows."""
+    figure, (ax,) = panels(1, 2.9, 1.9)
+    ax.plot(course.times_fs, course.values, color=_DECIDING, marker=".", lw=1.2)
+    for limit in course.limits:
+        ax.axhline(limit, color="#333333", lw=0.9, ls=(0, (4, 2)))
+    ax.set(xlabel="time before failure (fs)", ylabel=course.quantity)
+    return figure

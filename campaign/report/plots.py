@@ -27,7 +27,10 @@ __all__ = [
     "arm_colour",
     "causes_figure",
     "curves_figure",
-    "errors_figure",
+    "legend_above",
+    "log_axes",
+    "marker",
+    "panels",
     "parity_figure",
     "png",
     "rates_figure",
@@ -59,6 +62,11 @@ def arm_colour(arm: str) -> str:
     return _COLOURS.get(arm, "#CC79A7")
 
 
+def marker(arm: str) -> str:
+    """Marker of an arm."""
+    return _MARKERS.get(arm, "D")
+
+
 def svg(figure: Figure) -> str:
     """Inline SVG of a figure."""
     buffer = io.StringIO()
@@ -77,9 +85,10 @@ def png(figure: Figure) -> str:
     return f'<img alt="figure, described below" src="data:image/png;base64,{data}">'
 
 
-def _panels(
+def panels(
     count: int, width: float = 3.2, height: float = 2.5, columns: int = 3
 ) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels in the one style; places left over are blank."""
     with mpl.rc_context(_STYLE):
         columns = min(max(count, 1), columns)
         rows = -(-max(count, 1) // columns)
@@ -91,7 +100,7 @@ def _panels(
     return figure, axes
 
 
-def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, where it hides nothing."""
     entries: dict[str, Any] = {}
     for ax in axes:
@@ -103,7 +112,7 @@ def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
         )  # fmt: skip
 
 
-def _log_axes(ax: Axes, pools: Sequence[int]) -> None:
+def log_axes(ax: Axes, pools: Sequence[int]) -> None:
     """Both axes logarithmic, pools by name below."""
     ax.set(xscale="log", yscale="log", xlabel="labels")
     ax.set_xticks(pools, [str(pool) for pool in pools])
@@ -135,7 +144,7 @@ def survival_figure(inputs: ReportInputs) -> Figure:
     pooled = _pooled(inputs)
     cases = sorted({(labels, temperature) for labels, temperature, _ in pooled})
     temperatures = len({temperature for _, temperature in cases})
-    figure, axes = _panels(len(cases), columns=temperatures if temperatures in {2, 3} else 3)
+    figure, axes = panels(len(cases), columns=temperatures if temperatures in {2, 3} else 3)
     for ax, (labels, temperature) in zip(axes, cases, strict=False):
         for (n, t, arm), runs in pooled.items():
             if (n, t) != (labels, temperature):
@@ -150,7 +159,7 @@ def survival_figure(inputs: ReportInputs) -> Figure:
             ax.step(times, survival, where="post", color=colour, label=arm, lw=1.6)
         ax.set(ylim=(-0.03, 1.03), xlabel="time (ps)", ylabel="share surviving")
         ax.set_title(f"{labels} labels, {temperature:g} K", fontsize=9)
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
@@ -162,19 +171,19 @@ def rates_figure(inputs: ReportInputs) -> Figure:
     """
     temperatures = sorted({temperature for _, temperature in inputs.runs})
     arms = sorted({model.arm for model, _ in inputs.runs})
-    figure, axes = _panels(len(temperatures), 4.0, 2.9)
+    figure, axes = panels(len(temperatures), 4.0, 2.9)
     for ax, temperature in zip(axes, temperatures, strict=False):
         for offset, arm in enumerate(arms):
             _rate_marks(ax, inputs, arm, temperature, 1.06 ** (offset - 0.5 * (len(arms) - 1)))
         ax.set_ylabel("failures per ns")
-        _log_axes(ax, sorted({model.labels for model, _ in inputs.runs}))
+        log_axes(ax, sorted({model.labels for model, _ in inputs.runs}))
         ax.set_title(f"{temperature:g} K", fontsize=9)
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
 def _rate_marks(ax: Axes, inputs: ReportInputs, arm: str, temperature: float, shift: float) -> None:
-    colour, marker = arm_colour(arm), _MARKERS.get(arm, "D")
+    colour = arm_colour(arm)
     labelled = False
     for (labels, t, name), runs in _pooled(inputs).items():
         if (t, name) != (temperature, arm):
@@ -190,7 +199,7 @@ def _rate_marks(ax: Axes, inputs: ReportInputs, arm: str, temperature: float, sh
             continue
         below, above = found.value - (found.low or 0.0), found.high - found.value
         ax.errorbar(
-            x, found.value, [[below], [above]], color=colour, marker=marker, ms=6, capsize=3,
+            x, found.value, [[below], [above]], color=colour, marker=marker(arm), ms=6, capsize=3,
             label=label, ls="",
         )  # fmt: skip
     for (model, t), runs in inputs.runs.items():
@@ -206,7 +215,7 @@ def causes_figure(inputs: ReportInputs) -> Figure:
     for (model, _), runs in inputs.runs.items():
         counts[model.arm].update(run.cause for run in runs if run.failed)
     causes = sorted({cause for found in counts.values() for cause in found})
-    figure, (ax,) = _panels(1, 4.6, 2.5)
+    figure, (ax,) = panels(1, 4.6, 2.5)
     places = np.arange(len(causes), dtype=np.float64)
     height = 0.8 / max(len(counts), 1)
     for index, (arm, found) in enumerate(sorted(counts.items())):
@@ -216,32 +225,7 @@ def causes_figure(inputs: ReportInputs) -> Figure:
     ax.set_yticks(middle, [cause.replace("_", " ") for cause in causes])
     ax.set_xlabel("failed replicas, all pools, seeds and temperatures")
     ax.set_ylim(places[-1] + height * len(counts), -0.6 * height)
-    _legend_above(figure, [ax])
-    return figure
-
-
-def errors_figure(inputs: ReportInputs) -> Figure:
-    """Force and energy error on the test set against the number of labels; a mark per seed."""
-    quantities = (
-        ("force_mae_eV_per_A", 1000.0, "force MAE (meV/Å)"),
-        ("energy_mae_meV_per_atom", 1.0, "energy MAE (meV/atom)"),
-    )
-    figure, axes = _panels(2, 3.6, 2.7)
-    for ax, (name, factor, title) in zip(axes, quantities, strict=False):
-        points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for model, errors in sorted(inputs.errors.items()):
-            if errors:
-                points[model.arm][model.labels].append(factor * errors[name])
-        for arm, by_labels in points.items():
-            x = sorted(by_labels)
-            means = [float(np.mean(by_labels[n])) for n in x]
-            colour = arm_colour(arm)
-            ax.plot(x, means, color=colour, marker=_MARKERS.get(arm, "D"), label=arm)
-            for n in x:
-                ax.plot([n] * len(by_labels[n]), by_labels[n], ".", color=colour, alpha=0.5)
-        ax.set_ylabel(title)
-        _log_axes(ax, sorted({model.labels for model in inputs.errors}))
-    _legend_above(figure, axes)
+    legend_above(figure, [ax])
     return figure
 
 
@@ -252,7 +236,7 @@ def parity_figure(inputs: ReportInputs) -> Figure:
     for model, values in sorted(inputs.parity.items()):
         if model.labels == largest and "force_label" in values:
             chosen.setdefault(model.arm, values)
-    figure, axes = _panels(len(chosen), 3.0, 2.9)
+    figure, axes = panels(len(chosen), 3.0, 2.9)
     for ax, (arm, values) in zip(axes, chosen.items(), strict=False):
         label, predicted = values["force_label"], values["force_predicted"]
         reach = float(np.abs(label).max()) * 1.05
@@ -270,7 +254,7 @@ def curves_figure(inputs: ReportInputs) -> Figure:
     tuned = [curve for curve in inputs.curves if curve.arm != "teacher"]
     teacher = [curve for curve in inputs.curves if curve.arm == "teacher"]
     shown = [pair for pair in (("pre-training", teacher), ("fine-tuning", tuned)) if pair[1]]
-    figure, axes = _panels(len(shown), 3.6, 2.7)
+    figure, axes = panels(len(shown), 3.6, 2.7)
     for ax, (title, curves) in zip(axes, shown, strict=False):
         named: set[str] = set()
         for curve in curves:

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.failures import failure_kinds
 from campaign.report.inputs import Model, ReportInputs
+from campaign.report.learning import labels_saved, learning_curve
+from campaign.report.probes import probe_rows
+from campaign.report.structure import distance_error, structure_rows, summary_of_reference
 from campaign.statistics.comparison import (
     fraction_difference,
     rate_ratio,
@@ -39,6 +43,12 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "results": list(_results(inputs)),
         "pooled": list(_pooled(inputs)),
         "comparisons": _adjusted(list(_comparisons(inputs))),
+        "learning_curve": list(learning_curve(inputs)),
+        "labels_saved": list(labels_saved(inputs, BASE_ARM)),
+        "distance_distribution": list(structure_rows(inputs)),
+        "distance_reference": summary_of_reference(inputs),
+        "probes": list(probe_rows(inputs)),
+        "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,
         "teacher": inputs.teacher,
@@ -63,6 +73,7 @@ def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "interval_kind": "exact, 95 %, conditional on this model",
             "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
             "energy_mae_meV_per_atom": _finite(errors.get("energy_mae_meV_per_atom")),
+            "distance_distribution_mae": distance_error(inputs, model, temperature),
         }
 
 

@@ -19,7 +19,13 @@ from scipy.optimize import brentq
 from scipy.special import log_expit, ndtri
 from scipy.stats import norm
 
-__all__ = ["binomial_interval", "confidence_distributions", "normal_interval", "quantile"]
+__all__ = [
+    "binomial_interval",
+    "confidence_distributions",
+    "normal_interval",
+    "poisson_posterior",
+    "quantile",
+]
 
 Array = NDArray[np.float64]
 
@@ -157,6 +163,37 @@ def quantile(grid: Array, cumulative: Array, share: float) -> Array:
     places = grid.reshape(-1, grid.shape[-1])
     found = [np.interp(ndtri(share), *row) for row in zip(scores, places, strict=True)]
     return np.array(found).reshape(grid.shape[:-1])
+
+
+def poisson_posterior(counts: Array, exposures: Array, scale: float) -> tuple[Array, Array]:
+    r"""Posterior of the mean log rate :math:`\mu` over models, on a grid.
+
+    .. math:: k_s \sim \mathrm{Poisson}(E_s e^{d_s}),\qquad d_s \sim N(\mu, \tau^2)
+
+    with Jeffreys' prior of a Poisson rate, :math:`e^{\mu/2}` for its logarithm, which keeps the
+    posterior proper where nothing failed.
+
+    Parameters
+    ----------
+    counts, exposures : ndarray, shape (S,)
+        ``k_s``, and ``E_s > 0``. For one model the scatter cannot be seen and is left out: the
+        posterior is then conditional on that model.
+    scale : float
+        Of the half-normal prior of ``τ``.
+
+    Returns
+    -------
+    grid, weight : ndarray, shape (G,)
+        Log rates in the unit of 1 / exposure, and weights that sum to 1.
+    """
+    centre = np.log((counts.sum() + 0.5) / exposures.sum())
+    rates = centre + _OFFSETS
+    each = counts[:, None] * rates - exposures[:, None] * np.exp(rates)
+    mu = rates[_INSIDE]
+    if len(counts) == 1:
+        return mu, _normalised(each[0, _INSIDE] + 0.5 * mu)
+    seen = np.log(np.maximum(_over_scatter(each, scale), 1e-300))
+    return mu, _normalised(seen + 0.5 * mu)
 
 
 def _log_prior(count: int) -> Array:

@@ -31,9 +31,9 @@ def prints(which: Plan, stage: str) -> set[str]:
 
 
 STAGES = ("prepare", "sample", "candidates", "select", "pretrain", "label", "split", "starts",
-          "finetune", "simulate")  # fmt: skip
-FROM_SELECTION = ("select", "label", "split", "starts", "finetune", "simulate")
-FROM_LABELS = ("label", "split", "starts", "finetune", "simulate")
+          "finetune", "simulate", "probe_structures", "probe")  # fmt: skip
+FROM_LABELS = ("label", "split", "starts", "finetune", "simulate", "probe_structures", "probe")
+FROM_SELECTION = ("select", *FROM_LABELS)
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,25 @@ FROM_LABELS = ("label", "split", "starts", "finetune", "simulate")
         ({"campaign__seed": 6}, STAGES),
         ({"system__smiles": "OO"}, STAGES),
         ({"sampling__max_energy_eV_per_atom": 2.0}, STAGES[1:]),
-        ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate")),
-        ({"pretraining__scramble_labels": True}, ("pretrain", "finetune", "simulate")),
-        ({"pretraining__seeds": [1]}, ("pretrain", "finetune", "simulate")),
-        ({"potential__prior": "zbl"}, ("pretrain", "finetune", "simulate")),
-        ({"finetuning__keep_scale": True}, ("finetune", "simulate")),
+        ({"pretraining__steps": 251}, ("pretrain", "finetune", "simulate", "probe")),
+        (
+            {"pretraining__held_out": 17},
+            ("pretrain", "finetune", "simulate", "probe_structures", "probe"),
+        ),
+        ({"pretraining__scramble_labels": True}, ("pretrain", "finetune", "simulate", "probe")),
+        ({"pretraining__seeds": [1]}, ("pretrain", "finetune", "simulate", "probe")),
+        ({"potential__prior": "zbl"}, ("pretrain", "finetune", "simulate", "probe")),
+        ({"finetuning__keep_scale": True}, ("finetune", "simulate", "probe")),
         # Said aloud, a default is what it was in silence; what is not made changes nothing.
         ({"potential__prior": "none", "pretraining__scramble_labels": False}, ()),
         ({"pretraining__seeds": [0, 1], "finetuning__scratch_long_pools": [8]}, ()),
-        ({"finetuning__steps": 101}, ("finetune", "simulate")),
+        ({"finetuning__steps": 101}, ("finetune", "simulate", "probe")),
         ({"dynamics__length_ps": 1.0}, ("simulate",)),
-        ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate")),
+        ({"labels__basis": "def2-SVP"}, ("label", "split", "finetune", "simulate", "probe")),
         ({"labels__select": "energy_stratified"}, FROM_SELECTION),
         ({"labels__select": "farthest_point"}, FROM_SELECTION),
         ({"labels__count": 13}, FROM_LABELS),
-        ({"dynamics__replicas": 7}, ("starts", "simulate")),
+        ({"dynamics__replicas": 7}, ("starts", "simulate", "probe_structures", "probe")),
     ],
 )
 def test_a_change_recomputes_what_depends_on_it(
@@ -194,6 +198,8 @@ def test_without_the_teacher_nothing_is_sampled() -> None:
     found = plan(finetuning__arms=["scratch"])
     assert not found.of("sample")
     assert not found.of("pretrain")
+    assert not found.of("probe")
+    assert not found.of("probe_structures")
 
 
 def test_dependence_has_no_cycle_and_nothing_lacks() -> None:

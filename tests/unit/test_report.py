@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import pytest
 
 from campaign.report.html import render_html
-from campaign.report.inputs import Curve, FailurePicture, Model, ReportInputs, StageCost
+from campaign.report.inputs import Curve, FailurePicture, Limits, Model, ReportInputs, StageCost
 from campaign.report.results import report_json
 from campaign.report.write import write_report
 from campaign.workspace import Workspace
@@ -56,14 +58,15 @@ def inputs(
     frames = WATER.reference_positions + 0.05 * rng.normal(size=(6, 3, 3))
     failed = next((r for found in runs.values() for r in found if r.failed), None)
     pictures = (
-        [FailurePicture(Model("scratch", 25, 0), 500.0, failed, frames.astype(np.float32))]
+        [FailurePicture(Model("scratch", 25, 0), 500.0, failed, frames.astype(np.float32), 5.0)]
         if failed
         else []
     )
     fields: dict[str, Any] = {
         "campaign": name, "settings": {"campaign": {"name": name}}, "molecule": WATER,
         "runs": runs, "errors": errors, "parity": parity, "details": details, "curves": curves,
-        "pictures": pictures, "cost": {"sample": StageCost(0.5, 10, 300.0)}, "expert_calls": 60,
+        "pictures": pictures, "limits": Limits({(0, 1): (0.46, 1.46)}),
+        "cost": {"sample": StageCost(0.5, 10, 300.0)}, "expert_calls": 60,
         "teacher": {
             "force_field": "mmff94", "reason": "asked for", "structures": {"noise": 5},
             "rejected": {},
@@ -123,10 +126,38 @@ def test_comparisons_are_of_other_arms_with_the_pretrained() -> None:
 def test_the_page_is_whole(case: ReportInputs) -> None:
     page = render_html(case, report_json(case))
     assert page.startswith("<!DOCTYPE html>")
-    outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)[^"']*""", page)
-    assert not outside, "nothing is fetched"
+    outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#|failures/)[^"']*""", page)
+    assert not outside, "nothing is fetched, and linked are files beside it alone"
+    assert unclosed(page) == []
     assert "<script" not in page
     assert "nan" not in re.sub(r"<svg.*?</svg>|<img[^>]*>", "", page, flags=re.DOTALL).lower()
+
+
+def unclosed(page: str) -> list[str]:
+    """Tags that are closed out of turn, or never."""
+    opened: list[str] = []
+    wrong: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in {"meta", "br", "img", "hr"}:
+                opened.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            if not opened or opened.pop() != tag:
+                wrong.append(tag)
+
+    Reader().feed(page)
+    return wrong + opened
+
+
+def test_the_check_of_tags_sees_what_is_wrong() -> None:
+    assert unclosed("<p><b>x</b><br></p>") == []
+    assert unclosed("<p><b>x</p></b>") == ["p", "b"]
+    assert unclosed("<p>x") == ["p"]
 
 
 def test_a_null_result_is_said() -> None:
@@ -146,6 +177,12 @@ def test_both_files_are_written(tmp_path: Path) -> None:
     found = write_report(workspace, CASES["usual"])
     assert json.loads(workspace.report_json.read_text()) == found
     assert workspace.report_html.stat().st_size < 3_000_000
+    links = re.findall(r'href="(failures/[^"]*)"', workspace.report_html.read_text())
+    assert links == [name for kind in found["failure_kinds"] for name in kind["files"]]
+    (file,) = links
+    frames = ase.io.read(tmp_path / file, index=":", format="extxyz")
+    (picture,) = CASES["usual"].pictures
+    np.testing.assert_allclose([f.positions for f in frames], picture.frames, atol=1e-6)
 
 
 def test_pooled_rows_are_the_sums_of_their_seeds() -> None:

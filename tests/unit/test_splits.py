@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_store.errors import InputError
-from data_store.splits import Split, nested_split, random_order, time_blocks, validation_count
+from data_store.splits import (
+    Split,
+    nested_split,
+    random_order,
+    teacher_holdout,
+    time_blocks,
+    validation_count,
+)
 
 GROUPS = st.tuples(st.integers(30, 60), st.integers(1, 3)).map(
     lambda drawn: np.repeat(np.arange(drawn[0]), drawn[1])
@@ -66,3 +73,12 @@ def test_time_blocks_keep_neighbours_together() -> None:
     np.testing.assert_array_equal(groups, [1, 0, 0, 1, 0])
     with pytest.raises(InputError):
         time_blocks(frames, frames, 0)
+
+
+@pytest.mark.parametrize("held_out", [1, 30, 99])
+def test_what_pretraining_holds_out_is_apart_and_known_to_all(held_out: int) -> None:
+    trained_on, kept = teacher_holdout(100, held_out, seed=3)
+    assert len(kept) == held_out
+    assert sorted([*trained_on, *kept]) == list(range(100))
+    np.testing.assert_array_equal(kept, teacher_holdout(100, held_out, seed=3)[1])
+    assert not np.array_equal(kept, teacher_holdout(100, held_out, seed=4)[1])
