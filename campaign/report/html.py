@@ -116,7 +116,8 @@ def _headline(row: dict[str, Any]) -> str:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+    """So many digits, in plain notation unless very large or small."""
+    return "–" if value is None else f"{float(f'{value:.{digits}g}'):g}"
 
 
 def _interval(interval: list[float | None] | None, digits: int = 3) -> str:

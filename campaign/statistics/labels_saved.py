@@ -14,9 +14,9 @@ logarithms); with one seed it is conditional on the models.
 
 In 200 simulations each of a known curve (four pools, three seeds, 32 replicas, crossings at 70 and
 at 150 labels) the 95 % intervals covered the crossing in 100 % where models of an arm do not
-scatter, in 97 and 96 % where they scatter by a factor of 1.6, in 95 and 95 % at a factor of 2.
-Taking all replicas of a pool as those of one model gives 97, 74 and 75, 52 and 61 %: that is why
-seeds are in.
+scatter, in 96 and 98 % where they scatter by a factor of 1.6, in 94 and 95 % at a factor of 2.
+Taking all replicas of a pool as those of one model gives 97 and 94, 68 and 75, 55 and 67 %: that is
+why seeds are in.
 """
 
 from __future__ import annotations

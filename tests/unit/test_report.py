@@ -13,7 +13,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from campaign.report.html import render_html
+from campaign.report.html import _number, render_html
 from campaign.report.inputs import Curve, FailurePicture, Limits, Model, ReportInputs, StageCost
 from campaign.report.results import report_json
 from campaign.report.write import write_report
@@ -215,3 +215,12 @@ def test_medians_that_are_not_reached_are_said() -> None:
     found = report_json(CASES["nothing failed"])
     assert all(row["median_survival_ps"] is None for row in found["results"])
     assert "not reached" in render_html(CASES["nothing failed"], found)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [(1000.0, 3, "1000"), (267.9, 2, "270"), (0.03142, 3, "0.0314"), (1.2e7, 3, "1.2e+07"),
+     (None, 3, "–"), (0.0, 3, "0")],
+)  # fmt: skip
+def test_numbers_are_plain(value: float | None, digits: int, expected: str) -> None:
+    assert _number(value, digits) == expected
