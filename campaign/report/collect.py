@@ -93,7 +93,14 @@ class _Made:
                 yield planned, part
 
     def first(self, stage: str) -> Part:
-        return next(part for _, part in self.parts(stage))
+        """First part of a stage that dynamics is made from: there, unless it was moved away."""
+        for _, part in self.parts(stage):
+            return part
+        raise InputError(
+            f"{self._workspace.root} holds dynamics, but no part of stage {stage} that it was made "
+            "from",
+            "`campaign launch` makes it anew",
+        )
 
 
 def _model(planned: PlannedPart) -> Model:
@@ -127,8 +134,9 @@ def _log(part: Part) -> list[dict[str, float]]:
 def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
     """What the criteria of distances allowed: bonds against the labels of the smallest pool."""
     splits = {planned.key["labels"]: part for planned, part in made.parts("split")}
-    rows = splits[min(splits)].read("train", "")
-    training = read_structures(made.first("label")).take(rows).dense_positions()
+    smallest = splits[min(splits)] if splits else made.first("split")
+    labels = read_structures(made.first("label"))
+    training = labels.take(smallest.read("train", "")).dense_positions()
     return limits_of(molecule, plan.spec.dynamics, training)
 
 

@@ -269,6 +269,6 @@ def test_launching_again_does_nothing_and_a_longer_campaign_only_what_is_new(qui
     after = parts_made(quiet / "workspace")
     assert {path: after[path] for path in before} == before
     new = Counter(path.parts[-3] for path in set(after) - set(before))
-    assert new == {"finetune": 2, "simulate": 4}
+    assert new == {"finetune": 2, "simulate": 4, "probe": 2}
     assert len(report(quiet)["results"]) == 8
     assert {row["seeds"] for row in report(quiet)["comparisons"]} == {2}

@@ -19,9 +19,12 @@ from campaign.plan.items import PlannedPart
 from campaign.quarantine import Cause, Quarantined, keep
 from campaign.report.collect import collect
 from data_store.columns import Column
+from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part, part_path, write_part
 from data_store.runs import Run, runs_to_columns
+from data_store.structure_parts import structures_to_columns
+from data_store.structures import Structures
 from tests.e2e.tiny import TINY
 
 Runner = Any
@@ -163,9 +166,28 @@ def test_the_report_notes_what_is_in_quarantine(tiny: Campaign) -> None:
     )  # fmt: skip
     prepared = {"molecule": molecule.to_json(), "teacher": "mmff94", "teacher_reason": "asked for"}
     columns, metadata = runs_to_columns([Run(0, 0, "survived", 0.5)])
-    for stage, cols, meta in (("prepare", {}, prepared), ("simulate", columns, metadata)):
+    columns |= {
+        "saved_replica": Column(np.array([0])),
+        "saved_time": Column(np.array([0.1]), "ps"),
+        "saved_positions": Column(molecule.reference_positions[None], "Å"),
+    }
+    frames = np.repeat(molecule.reference_positions[None], 4, axis=0)
+    labels = Structures.from_dense(
+        molecule.numbers, frames, energies=np.zeros(4), forces=np.zeros((4, 3, 3))
+    )
+    rows = {name: Column(np.array([i])) for i, name in enumerate(("train", "validation", "test"))}
+    merged: dict[str, Any] = {"left_out": []}
+
+    def made(stage: str, cols: dict[str, Column], meta: dict[str, Any]) -> None:
         part = planned(tiny, stage)
         write_part(tiny.workspace.parts, stage, part.fingerprint, cols, meta)
+
+    made("prepare", {}, prepared)
+    made("simulate", columns, metadata)
+    with pytest.raises(InputError, match=r"no part of stage split.*\n.*campaign launch"):
+        collect(tiny.plan(), tiny.workspace)
+    made("split", rows, {})
+    made("label", structures_to_columns(labels) | {"candidate": Column(np.arange(4))}, merged)
     quarantine(tiny, planned(tiny, "pretrain"), "method")
     notes = collect(tiny.plan(), tiny.workspace).notes
     assert "in quarantine: pre-training (pretrain, method): KeyError: [bold]" in notes
