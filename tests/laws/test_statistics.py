@@ -160,7 +160,7 @@ def test_rate_ratios_cover_over_seeds(
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_rate_ratios_lack_little_where_models_scatter_beyond_the_prior(seeds: int) -> None:
     """By a factor e: at 1.4 times the scale of the prior; docs/statistics.md has 86 to 90 %."""
-    assert covered(ratio_hits(seeds, 1.0, APART), RATIO_TRIALS, 0.87)
+    assert covered(ratio_hits(seeds, 1.0, APART), RATIO_TRIALS, 0.9)
 
 
 @pytest.mark.parametrize(
