@@ -50,7 +50,7 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
     from apps.dynamics.engine import simulate_block, start_block
 
     torch.set_num_threads(req.threads)
-    block = _block(req)
+    block, evaluation = _block(req)
     began, state = time.perf_counter(), load_state(req.work_dir, block.device)
     starts = _starts(req, block.settings, block.replicas)
     if state is None:
@@ -61,18 +61,22 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
         lambda: req.out_of_time(_MARGIN_S),
     )  # fmt: skip
     elapsed = max(time.perf_counter() - began, 1e-9)
-    speed = {"replica_steps_per_s": (state.replica_steps - before) / elapsed}
+    speed = {
+        "compiled": float(evaluation.compiled),
+        "replica_steps_per_s": (state.replica_steps - before) / elapsed,
+    }
     if not finished:
         return Result("continue", counts=speed).to_json()
-    part = _write(req, block, state)
-    return Result.done(part, {**_failures(part), **speed}).to_json()
+    part = _write(req, block, state, evaluation.compiled)
+    return Result.done(part, {**_failures(part), **speed}, str(evaluation)).to_json()
 
 
-def _block(req: Request) -> Any:
+def _block(req: Request) -> tuple[Any, Any]:
+    """What is simulated, and how its potential is evaluated."""
     import torch
 
     from apps.dynamics.engine import Block
-    from apps.potential.evaluate import molecular_force_function
+    from apps.dynamics.forces import force_function_for
     from apps.potential.weights import load_potential
 
     (model,), (prepared,) = req.input_parts("model"), req.input_parts("molecule")
@@ -82,15 +86,19 @@ def _block(req: Request) -> Any:
     potential = load_potential(model.file("model.safetensors")).to(device)
     numbers = torch.tensor(molecule.numbers, device=device)
     temperature = float(req.key["temperature_K"])
-    return Block(
-        force_function=molecular_force_function(potential, numbers),
+    replicas = int(req.settings["replicas_in_block"])
+    steps = settings.steps_of(settings.length_ps * 1000.0)
+    force_function, evaluation = force_function_for(potential, numbers, replicas, steps)
+    block = Block(
+        force_function=force_function,
         watched=_watched(req, molecule, settings, temperature, device),
         settings=settings,
         temperature_K=temperature,
         seed=stream_seed(req.seed, "dynamics", repr(temperature), req.key["block"]),
-        replicas=int(req.settings["replicas_in_block"]),
+        replicas=replicas,
         device=device,
     )
+    return block, evaluation
 
 
 def _watched(
@@ -162,11 +170,12 @@ def _starts(req: Request, settings: DynamicsSettings, count: int) -> NDArray[np.
     return structures.slice(first, first + count).dense_positions().astype(np.float64)
 
 
-def _write(req: Request, block: Any, state: Any) -> Part:
+def _write(req: Request, block: Any, state: Any, compiled: bool) -> Part:
     columns, coded = runs_to_columns(_runs(req, block, state))
     columns |= _saved_columns(block, state) | _last_frame_columns(state, block.settings)
     settings = block.settings.model_dump(mode="json", exclude=_NOT_OF_A_BLOCK)
     metadata = {**req.key, **coded, "criteria": settings["criteria"], "dynamics": settings}
+    metadata["compiled"] = compiled
     return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
 
 
