@@ -177,7 +177,8 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compi
     with torch.enable_grad():
         graph = _without_detours(make_fx(function)(*arguments))
     options: dict[str, str | int | bool | Callable[..., Any]] = {
-        "compile_threads": 1, "cpp.threads": torch.get_num_threads(),
+        "compile_threads": 1,
+        "cpp.threads": torch.get_num_threads(),
     }
     found = torch.compile(graph, fullgraph=True, options=options)
 
