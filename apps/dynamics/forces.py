@@ -111,5 +111,5 @@ def _scattered(atoms: int, rows: int = 3) -> Tensor:
     """Positions of atoms about an Ångström apart, in float64."""
     generator = torch.Generator().manual_seed(0)
     edge = max(2.0, 1.5 * atoms ** (1 / 3))
-    places: Tensor = torch.rand(rows, atoms, 3, generator=generator, dtype=torch.float64)
-    return edge * places
+    places = torch.rand(rows, atoms, 3, generator=generator, dtype=torch.float64)
+    return places.mul_(edge)
