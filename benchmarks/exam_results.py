@@ -17,7 +17,6 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,24 +80,25 @@ def tables_of(results: Path) -> str:
         for path in sorted(results.glob("*/report.json"))
     }
     exam = found[EXAM]
-    parts = [
-        "<!-- Written by benchmarks/exam_results.py from the files beside it. -->",
-        "## Force error on the test set (meV/Å)", *_errors(exam),
-        "## Failures", *_failures(exam),
-        "## Scratch against pretrained", *_comparisons(exam),
-        "## What was expected at 1000 K", *_verdicts(exam),
-        "## Walls, without dynamics", *_walls(exam),
-        "## Distances in what survives", *_distances(exam),
-        "## Ablations", *_ablations(found),
-        "## Twice the fine-tuning steps", *_doubled(found),
-        "## What it cost", *_costs(results, found),
-    ]  # fmt: skip
-    return "\n\n".join("\n".join(p) if isinstance(p, list) else p for p in parts) + "\n"
+    sections = {
+        "Force error on the test set (meV/Å)": _errors(exam),
+        "Failures": _failures(exam),
+        "Scratch against pretrained": _comparisons(exam),
+        "What was expected at 1000 K": _verdicts(exam),
+        "Walls, without dynamics": _walls(exam),
+        "Distances in what survives": _distances(exam),
+        "Ablations": _ablations(found),
+        "Other numbers of fine-tuning steps": _steps(found),
+        "What it cost": _costs(results, found),
+    }
+    written = [f"## {title}\n\n{table}" for title, table in sections.items()]
+    comment = "<!-- Written by benchmarks/exam_results.py from the files beside it. -->"
+    return "\n\n".join([comment, *written]) + "\n"
 
 
-def _table(head: list[str], rows: Iterator[list[str]] | list[list[str]]) -> list[list[str]]:
+def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return [[f"| {' | '.join(line)} |" for line in lines]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _n(value: float | None, digits: int = 3) -> str:
@@ -122,7 +122,7 @@ def _force_errors(report: Json) -> dict[tuple[int, str], list[float]]:
     return {key: [errors[s] for s in sorted(errors)] for key, errors in sorted(found.items())}
 
 
-def _errors(report: Json) -> list[list[str]]:
+def _errors(report: Json) -> str:
     errors = _force_errors(report)
     rows = []
     for (labels, arm), values in errors.items():
@@ -133,7 +133,7 @@ def _errors(report: Json) -> list[list[str]]:
     return _table(["labels", "arm", "mean", "by seed", "over pretrained"], rows)
 
 
-def _failures(report: Json) -> list[list[str]]:
+def _failures(report: Json) -> str:
     rows = [
         [
             str(row["labels"]), row["arm"], _n(row["temperature_K"]),
@@ -156,7 +156,7 @@ def _failures(report: Json) -> list[list[str]]:
     return _table([*head, "causes"], rows)
 
 
-def _comparisons(report: Json) -> list[list[str]]:
+def _comparisons(report: Json) -> str:
     rows = [
         [
             str(row["labels"]), row["against"], _n(row["temperature_K"]),
@@ -174,7 +174,7 @@ def _ratio(row: Json) -> str:
     return "∞" if row["rate_ratio"] is None and row["failures"][0] else _n(row["rate_ratio"])
 
 
-def _verdicts(report: Json) -> list[list[str]]:
+def _verdicts(report: Json) -> str:
     """Each expectation against what came out, scratch against pretrained."""
     rows = []
     for row in report["comparisons"]:
@@ -197,7 +197,7 @@ def _yes(holds: bool) -> str:
     return "yes" if holds else "**no**"
 
 
-def _walls(report: Json) -> list[list[str]]:
+def _walls(report: Json) -> str:
     """Medians over seeds of what the probes found."""
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in report["probes"]:
@@ -228,7 +228,7 @@ def _wall(found: list[Json], name: str) -> list[str]:
     return cells
 
 
-def _distances(report: Json) -> list[list[str]]:
+def _distances(report: Json) -> str:
     rows = [
         [
             _n(row["labels"]) if row["labels"] else "–", row["arm"], _n(row["temperature_K"]),
@@ -239,7 +239,7 @@ def _distances(report: Json) -> list[list[str]]:
     return _table(["labels", "arm", "T (K)", "frames", "error of h(r) (95 % over seeds)"], rows)
 
 
-def _ablations(found: dict[str, Json]) -> list[list[str]]:
+def _ablations(found: dict[str, Json]) -> str:
     rows = [
         [
             name, str(row["labels"]), row["arm"], _n(row["temperature_K"]),
@@ -261,7 +261,7 @@ def _pools_of_ablations(found: dict[str, Json]) -> set[int]:
     return {row["labels"] for report in others for row in report["pooled"]}
 
 
-def _doubled(found: dict[str, Json]) -> list[list[str]]:
+def _steps(found: dict[str, Json]) -> str:
     """Force errors after other numbers of steps, against the exam's, seed by seed."""
     exam = _force_errors(found[EXAM])
     rows = []
@@ -275,7 +275,7 @@ def _doubled(found: dict[str, Json]) -> list[list[str]]:
     return _table(head, rows)
 
 
-def _costs(results: Path, found: dict[str, Json]) -> list[list[str]]:
+def _costs(results: Path, found: dict[str, Json]) -> str:
     rows = []
     for name, report in found.items():
         run = json.loads((results / name / "run.json").read_text(encoding="utf-8"))
