@@ -242,7 +242,7 @@ class Hunter:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
             _wait_for_death(process)
-        if driver.poll() == -signal.SIGKILL if self.name == "driver" else target.in_flight():
+        if driver.wait() == -signal.SIGKILL if self.name == "driver" else target.in_flight():
             self.tally.hits += 1
             self.tally.after_s.append(in_sight)
         else:
