@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -279,19 +280,32 @@ def hunt(
     hunters = [Hunter(k, folder, n, spans[k], seed, tallies[k]) for k, n in wanted.items()]
     finished: dict[Path, tuple[int, int]] = {}
     driver = start(folder)
-    while driver.poll() is None:
-        killed = [hunter.name for hunter in hunters if hunter.step(driver)]
-        for path in _finished(folder) if killed else ():
-            finished.setdefault(path, _identity(path))
-        if driver.poll() == -signal.SIGKILL:
-            assert processes_of(folder), "what it leaves behind is known as its own"
-            driver = start(folder)
-        time.sleep(_TICK_S)
+    with _nobody_left(folder):
+        while driver.poll() is None:
+            killed = [hunter.name for hunter in hunters if hunter.step(driver)]
+            for path in _finished(folder) if killed else ():
+                finished.setdefault(path, _identity(path))
+            if driver.poll() == -signal.SIGKILL:
+                assert processes_of(folder), "what it leaves behind is known as its own"
+                driver = start(folder)
+            time.sleep(_TICK_S)
     output = (folder / "output.txt").read_text()
     assert driver.returncode == 0, output
     again = [str(path) for path, was in finished.items() if _identity(path) != was]
     assert not again, "finished and made again"
     return output
+
+
+@contextlib.contextmanager
+def _nobody_left(folder: Path) -> Iterator[None]:
+    """End a campaign's processes if the test does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        for pid in processes_of(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise
 
 
 def _finished(folder: Path) -> Iterator[Path]:
@@ -354,7 +368,7 @@ def check(folder: Path, quiet: Quiet) -> None:
     made = [path.parent for path in (folder / "workspace" / "parts").glob("*/*/manifest.json")]
     assert all(not verify_part(open_part(path)) for path in made)
     rows = [row for row in events(folder) if row["event"] == "result"]
-    assert {row["outcome"] for row in rows} == {"done", "lost"}
+    assert {row["outcome"] for row in rows} <= {"done", "lost"}
     done = [row for row in rows if row["outcome"] == "done" and row["path"]]
     assert len({row["path"] for row in done}) == len(done), "a part was made twice"
     worlds = [row["counts"]["world_size"] for row in done if row["stage"] == "pretrain"]

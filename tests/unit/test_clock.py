@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from apps.contract import Request
+from campaign.execution.even_clock import main
+from data_store.errors import InputError
 
 DAY_S = 86_400.0
 ROOT = Path(__file__).parents[2]
@@ -23,7 +25,11 @@ WRITES_IT_DOWN = {
     "campaign/ledger.py": "when an event was",
     "data_store/provenance.py": "when a part was made",
 }
-TURNS_IT_INTO_MONOTONIC = {"apps/contract.py": "a deadline that came from another host"}
+MAKES_UP_FOR_IT = {
+    "apps/contract.py": "a deadline came from another host: it is turned into a monotonic one",
+    "campaign/execution/even_clock.py": "Parsl's processes start by it and go on evenly",
+    "campaign/execution/workers.py": "Parsl looks after its blocks by it: that is put right",
+}
 
 
 def request(deadline_unix: float | None) -> Request:
@@ -86,7 +92,35 @@ def test_nothing_but_records_reads_the_wall_clock() -> None:
         for path in (ROOT / package).rglob("*.py")
         if any(wall_clock_reads(path.read_text(encoding="utf-8")))
     }
-    assert readers == {*WRITES_IT_DOWN, *TURNS_IT_INTO_MONOTONIC}
+    assert readers == {*WRITES_IT_DOWN, *MAKES_UP_FOR_IT}
+
+
+def test_a_script_by_an_even_clock_does_not_see_the_clock_being_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "beats.py"
+    script.write_text(
+        "#!/usr/bin/env python\nimport sys, time\n"
+        "before = time.time(); set_clock(); print(sys.argv[1:], time.time() - before)\n"
+    )
+    script.chmod(0o755)
+    unix = 1.8e9
+
+    def set_clock() -> None:
+        nonlocal unix
+        unix += DAY_S
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [])
+    monkeypatch.setattr("builtins.set_clock", set_clock, raising=False)
+    monkeypatch.setattr("time.time", lambda: unix)
+    main(["beats.py", "--port=1"])
+    assert unix == 1.8e9 + DAY_S
+    arguments, passed = capsys.readouterr().out.rsplit(maxsplit=1)
+    assert arguments == "['--port=1']"
+    assert 0.0 <= float(passed) < 60.0
+    with pytest.raises(InputError, match=r"nothing\.py is not on PATH"):
+        main(["nothing.py"])
 
 
 def test_the_clocks_are_the_ones_meant() -> None:
