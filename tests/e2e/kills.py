@@ -33,8 +33,8 @@ from tests.e2e.tiny import digests, events, report, start
 Spans = dict[str, float]
 """Median time in flight of each kind, in seconds."""
 
-_TICK_S = 0.001
-"""Between two looks: a commit of a part of the tiny campaign takes some ten milliseconds."""
+_TICK_S = 0.003
+"""Between two looks: a commit of a part of the tiny campaign takes some seventy milliseconds."""
 
 _SHARE = 0.8
 
