@@ -8,6 +8,7 @@ conductor's business; nothing here knows Parsl.
 from __future__ import annotations
 
 import errno
+import math
 import time
 import traceback
 from collections.abc import Mapping
@@ -64,7 +65,9 @@ class Request:
         Identity of the folder where unfinished items wait, where that is shared by several parts
         (labels outlive the part that merges them); by default the part's own.
     deadline_unix : float or None
-        When to checkpoint and return "continue"; None where there is no limit.
+        When to checkpoint and return "continue"; None where there is no limit. By the wall clock,
+        the only one that two hosts share; where a request is received, it is turned at once into a
+        time by the monotonic clock, so that a clock that is set meanwhile moves no deadline.
     threads : int
         Threads that the task may use.
     """
@@ -81,6 +84,13 @@ class Request:
     work_fingerprint: str = ""
     deadline_unix: float | None = None
     threads: int = 1
+    _due_monotonic: float = field(default=math.inf, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Turn the deadline into one of this process."""
+        if self.deadline_unix is not None:
+            left_s = self.deadline_unix - time.time()
+            object.__setattr__(self, "_due_monotonic", time.monotonic() + left_s)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Request:
@@ -89,7 +99,7 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "_due_monotonic"}
 
     @property
     def work_dir(self) -> Path:
@@ -106,7 +116,7 @@ class Request:
 
     def out_of_time(self, margin_s: float = 0.0) -> bool:
         """Whether the deadline has come, or comes within `margin_s` seconds."""
-        return self.deadline_unix is not None and time.time() + margin_s >= self.deadline_unix
+        return time.monotonic() + margin_s >= self._due_monotonic
 
 
 @dataclass(frozen=True)

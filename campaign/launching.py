@@ -81,12 +81,12 @@ def launch(
             "launched", campaign=spec.campaign.name, site=site.site.name, orphans=orphans,
             parts=len(plan.parts), **provenance(),
         )  # fmt: skip
-        started = time.time()
+        started = time.monotonic()
         ending = Driver(plan.parts, workspace, site, ledger, display).run()
         ledger.write(
             "ended", complete=ending.complete,
             quarantined=[entry.fingerprint for entry in ending.quarantined],
-            blocked=list(ending.blocked), wall_s=round(time.time() - started, 1),
+            blocked=list(ending.blocked), wall_s=round(time.monotonic() - started, 1),
         )  # fmt: skip
         return _outcome(plan, workspace, ending)
 

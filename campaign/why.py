@@ -7,7 +7,7 @@ history from the ledger, which decides nothing. Nothing is changed, and no drive
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -109,10 +109,10 @@ def explain(plan: Plan, workspace: Workspace, item: str) -> Explanation:
     part = _the_part(plan, item)
     marks = [m for m in living_marks(workspace.running) if m.task.startswith(_task_stem(part))]
     state, details, advice = _state(part, plan, workspace, marks)
-    traceback = [] if state == "done" else _traceback(part, workspace)
-    attempts = _attempts(read_ledger(workspace.ledger), part, {mark.task for mark in marks})
+    attempts = tuple(_attempts(read_ledger(workspace.ledger), part, {mark.task for mark in marks}))
+    traceback = [] if state == "done" else _traceback(attempts, workspace)
     return Explanation(
-        part.stage, part.label, part.fingerprint, state, tuple(details), tuple(attempts),
+        part.stage, part.label, part.fingerprint, state, tuple(details), attempts,
         tuple(traceback), advice,
     )  # fmt: skip
 
@@ -226,13 +226,16 @@ def _upstream(part: PlannedPart, plan: Plan) -> list[PlannedPart]:
     return found[::-1]
 
 
-def _traceback(part: PlannedPart, workspace: Workspace) -> list[str]:
-    """Tail of the traceback that was kept last."""
-    logs = list(workspace.task_logs.glob(f"{_task_stem(part)}*.log"))
-    if not logs:
-        return []
-    latest = max(logs, key=lambda path: path.stat().st_mtime)
-    return latest.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+def _traceback(attempts: Sequence[Attempt], workspace: Workspace) -> list[str]:
+    """Tail of the traceback that was kept last.
+
+    In the order of the ledger, not of the files' times: the clock may have been set meanwhile.
+    """
+    for attempt in reversed(attempts):
+        log = workspace.task_logs / f"{attempt.task}.log"
+        if attempt.outcome.startswith(("failed", "lost")) and log.exists():
+            return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    return []
 
 
 def _attempts(

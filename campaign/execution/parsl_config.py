@@ -7,14 +7,21 @@ are the only record of completion), retries are the driver's, and usage tracking
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.high_throughput.executor import (
+    DEFAULT_INTERCHANGE_LAUNCH_CMD,
+    DEFAULT_LAUNCH_CMD,
+)
+from parsl.jobs.error_handlers import windowed_error_handler
 from parsl.launchers import SimpleLauncher
 from parsl.logconfigs.file import FileLogging
 from parsl.providers import LocalProvider
 
+from campaign.execution import even_clock
 from campaign.sites.site import Pool, Site, available_cores
 
 __all__ = ["THREAD_VARIABLES", "parsl_config", "workers_of"]
@@ -27,6 +34,9 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 """What numerical libraries read before they start threads."""
+
+SILENCE_S = 30
+"""After how long without a sign of life a block's tasks are taken to be lost."""
 
 
 def workers_of(pool: Pool) -> int:
@@ -63,9 +73,14 @@ def _executor(name: str, pool: Pool) -> HighThroughputExecutor:
         max_workers_per_node=workers_of(pool),
         cores_per_worker=1e-6,  # the number of workers is ours to say
         heartbeat_period=2,
-        heartbeat_threshold=30,
+        heartbeat_threshold=SILENCE_S,
         prefetch_capacity=0,
         encrypted=True,
+        launch_cmd=f"{shlex.join(even_clock.START)} {DEFAULT_LAUNCH_CMD}",
+        interchange_launch_cmd=[*even_clock.START, *DEFAULT_INTERCHANGE_LAUNCH_CMD],
+        # Parsl's default gives a pool up when its first block fails; a block that was killed is
+        # replaced, and only three in a row that fail say that blocks cannot be had.
+        block_error_handler=windowed_error_handler,
         provider=LocalProvider(
             init_blocks=1,
             min_blocks=1,

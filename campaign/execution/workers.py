@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import Any
 
 import psutil
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+from parsl.jobs.errors import TooManyJobFailuresError
 
 from apps.runner import run_requests
 from campaign.execution.parsl_config import parsl_config
@@ -78,13 +81,14 @@ class Workers:
         end_orphans(self._workspace)
 
     def check(self) -> None:
-        """See whether every pool still has its interchange.
+        """See whether every pool still has its interchange, and gets blocks.
 
         Raises
         ------
         Stopped
-            If one has ended: nothing would come back from that pool any more.
+            If one has not: nothing would come back from that pool any more.
         """
+        self._keep_asking_for_blocks()
         dead = self._dead_pools()
         if dead:
             raise Stopped(
@@ -92,6 +96,21 @@ class Workers:
                 "of memory); finished work is kept",
                 "the same command goes on",
             )
+        for label in self._site.pools:
+            executor = self._kernel.executors[label]
+            if executor.bad_state_is_set:
+                raise Stopped(
+                    f"pool {label} cannot be had: its last blocks all failed\n"
+                    f"{executor.executor_exception}",
+                    f"Parsl's logs in {self._run_dir} say more; the same command goes on",
+                )
+
+    def _keep_asking_for_blocks(self) -> None:
+        """Let a clock that was set back not keep Parsl from looking after its blocks until then."""
+        now = time.time()
+        for label in self._site.pools:
+            executor = self._kernel.executors[label]
+            executor._last_poll_time = min(executor._last_poll_time, now)
 
     def _dead_pools(self) -> dict[str, Any]:
         """Executors whose interchange process has ended, by label."""
@@ -150,7 +169,8 @@ def _put_interpreter_first_on_path() -> None:
 
 def is_infrastructure_loss(error: BaseException) -> bool:
     """Whether a task was lost with its worker, node or memory, through no fault of its own."""
-    return isinstance(error, WorkerLost | ManagerLost | MemoryError)
+    lost = WorkerLost | ManagerLost | BadStateException | TooManyJobFailuresError | MemoryError
+    return isinstance(error, lost)
 
 
 def end_orphans(workspace: Path) -> list[int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.kills import Quiet
 from tests.e2e.tiny import digests, finish, report, start
 
 
@@ -33,7 +34,7 @@ def campaign(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_full_and_a_read_only_disk_lose_nothing(campaign: Path) -> None:
+def test_a_full_and_a_read_only_disk_lose_nothing(undisturbed: Quiet, campaign: Path) -> None:
     workspace = campaign / "workspace"
     full = finish(start(campaign), campaign, 3)
     assert "No space left" in full
@@ -47,6 +48,7 @@ def test_a_full_and_a_read_only_disk_lose_nothing(campaign: Path) -> None:
     finish(start(campaign), campaign)
     made = digests(campaign)
     assert {path: made[path] for path in kept} == kept
+    assert made == undisturbed.digests
     assert report(campaign)["comparisons"]
 
     assert mount("-o", "remount,ro", str(workspace))

@@ -1,9 +1,6 @@
-"""Kill everything that can be killed, with ``kill -9``; the results are those of a quiet run.
+"""Stops of every kind leave nobody behind and can be resumed; what a finished campaign offers.
 
-One campaign runs undisturbed. Another loses, one after the other, a rank of the training, a worker
-in the middle of an SCF, a worker in the middle of dynamics, and the driver itself; each time what
-is killed is seen in flight first. At the end every part has the same digest, and nothing that was
-finished was done twice.
+Kills are drawn and made in `test_kill_matrix`.
 """
 
 from __future__ import annotations
@@ -16,10 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ase.io
-import psutil
 import pytest
 
 from apps.potential.calculator import CampaignCalculator
@@ -29,156 +24,21 @@ from campaign.exchange import export_files
 from data_store.errors import InputError
 from data_store.extxyz import read_extxyz
 from data_store.parts import open_part, verify_part
-from tests.e2e.tiny import digests, events, finish, report, start
+from tests.e2e.kills import KINDS, Quiet, interchange_of, processes_of
+from tests.e2e.tiny import finish, report, start
 
-Mark = dict[str, Any]
 
-
-def wait_for(driver: subprocess.Popen[bytes], what: str, look: Callable[[], Mark | None]) -> Mark:
-    """Poll until `look` finds something, while the driver lives."""
+def wait_for_a_label(driver: subprocess.Popen[bytes], folder: Path) -> None:
+    """Poll until an SCF is in flight, while the driver lives."""
     deadline = time.monotonic() + 180.0
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        assert driver.poll() is None, f"the driver ended before {what}"
+    while not any(KINDS["scf"].look(folder / "workspace")):
+        assert driver.poll() is None, "the driver ended before a label"
+        assert time.monotonic() < deadline, "waited in vain for a label"
         time.sleep(0.01)
-    raise AssertionError(f"waited in vain for {what}")
-
-
-def read(path: Path) -> Mark | None:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return None  # not there yet, or gone again
-
-
-def alive(mark: Mark | None) -> Mark | None:
-    return mark if mark is not None and psutil.pid_exists(mark["pid"]) else None
-
-
-def running(workspace: Path, stage: str) -> Mark | None:
-    """Mark of some task of a stage that is in flight."""
-    for path in sorted((workspace / "running").glob(f"{stage}-*.json")):
-        mark = alive(read(path))
-        if mark is not None:
-            return {**mark, "path": path}
-    return None
-
-
-def simulation_with_checkpoint(workspace: Path) -> Mark | None:
-    for path in (workspace / "running").glob("simulate-*.json"):
-        fingerprint = path.stem.split("-")[1]
-        if list((workspace / "work").glob(f"{fingerprint}*/checkpoint.npz")):
-            mark = alive(read(path))
-            if mark is not None:
-                return {**mark, "path": path, "fingerprint": fingerprint}
-    return None
-
-
-def training_rank(workspace: Path) -> Mark | None:
-    for path in (workspace / "work").glob("*/rank-1.json"):
-        if list(path.parent.glob("checkpoint.npz")):
-            return alive(read(path))
-    return None
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Processes of a campaign's launches, by what they inherited."""
-    workspace = str(folder / "workspace")
-    return [
-        process.pid
-        for process in psutil.process_iter(["environ"])
-        if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == workspace
-    ]
-
-
-def kill(mark: Mark) -> None:
-    os.kill(mark["pid"], signal.SIGKILL)
 
 
 def parts_made(workspace: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in (workspace / "parts").glob("*/*/manifest.json")}
-
-
-def labels_made(workspace: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (workspace / "work").glob("*/0*.npz")}
-
-
-def kill_each_in_turn(folder: Path) -> tuple[dict[Path, int], dict[Path, int]]:
-    """Kill a rank, an SCF, a simulation and the driver; what was finished at the driver's end."""
-    workspace, driver = folder / "workspace", start(folder)
-    rank = wait_for(driver, "a training rank", lambda: training_rank(workspace))
-    assert rank["size"] == 2
-    kill(rank)
-
-    labelling = wait_for(driver, "an SCF", lambda: running(workspace, "label"))
-    kill(labelling)
-    assert labelling["path"].exists(), "the task was in flight when its worker was killed"
-
-    simulating = wait_for(driver, "dynamics", lambda: simulation_with_checkpoint(workspace))
-    kill(simulating)
-    assert simulating["path"].exists()
-
-    def noticed() -> Mark | None:
-        rows = (r for r in events(folder) if r.get("outcome") == "lost")
-        return next((row for row in rows if row["stage"] == "simulate"), None)
-
-    wait_for(driver, "the loss", noticed)
-    wait_for(driver, "more dynamics", lambda: running(workspace, "simulate"))
-    finished = parts_made(workspace), labels_made(workspace)
-    interchange = interchange_of(driver).pid
-    driver.send_signal(signal.SIGKILL)
-    assert driver.wait() == -signal.SIGKILL
-    assert interchange in processes_of(folder), "what it leaves behind is known as its own"
-    return finished
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A campaign that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("quiet") / "tiny"
-    finish(start(folder), folder)
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_killed_campaigns_end_with_the_same_results(quiet: Path, tmp_path: Path) -> None:
-    killed = tmp_path / "killed"
-    parts, labels = kill_each_in_turn(killed)
-    assert parts
-    assert len(labels) == 12
-    assert len(parts) < len(digests(quiet)), "the driver was killed before its end"
-    output = finish(start(killed), killed)
-    assert not processes_of(killed)
-
-    assert digests(killed) == digests(quiet)
-    for key in ("results", "comparisons"):
-        assert report(killed)[key] == report(quiet)[key]
-    for path, moment in {**parts, **labels}.items():
-        assert path.stat().st_mtime_ns == moment, f"{path} was made again"
-    _check_ledger(killed)
-    assert "report.html" in output
-
-
-def _check_ledger(folder: Path) -> None:
-    rows = [row for row in events(folder) if row["event"] == "result"]
-    lost = Counter(row["stage"] for row in rows if row["outcome"] == "lost")
-    assert lost["pretrain"] >= 1
-    assert lost["label"] >= 1
-    assert lost["simulate"] >= 1
-    assert not [row for row in rows if row["outcome"].startswith("failed")]
-    done = Counter(row["path"] for row in rows if row["outcome"] == "done" and row["path"])
-    assert set(done.values()) == {1}, "no part was made twice"
-    worlds = [row["counts"]["world_size"] for row in rows if row["stage"] == "pretrain" and
-              row["outcome"] == "done"]  # fmt: skip
-    assert worlds == [2.0]
-
-
-def interchange_of(driver: subprocess.Popen[bytes]) -> psutil.Process:
-    children = psutil.Process(driver.pid).children(recursive=True)
-    return next(child for child in children if "interchange" in " ".join(child.cmdline()))
 
 
 def hang_then_kill_interchange(driver: subprocess.Popen[bytes]) -> None:
@@ -203,7 +63,7 @@ STOPS: dict[str, Callable[[subprocess.Popen[bytes]], None]] = {
 def test_a_stop_leaves_nobody_behind_and_can_be_resumed(tmp_path: Path, stop: str) -> None:
     folder = tmp_path / "tiny"
     driver = start(folder)
-    wait_for(driver, "a label", lambda: running(folder / "workspace", "label"))
+    wait_for_a_label(driver, folder)
     STOPS[stop](driver)
     stopped = finish(driver, folder, 3)
     assert "the same command goes on" in stopped
@@ -216,7 +76,7 @@ def test_a_stop_leaves_nobody_behind_and_can_be_resumed(tmp_path: Path, stop: st
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
     folder, second = tmp_path / "tiny", tmp_path / "second"
     first = start(folder)
-    wait_for(first, "a label", lambda: running(folder / "workspace", "label"))
+    wait_for_a_label(first, folder)
     refused = finish(start(second, "--workspace", str(folder / "workspace")), second, 2)
     assert "another driver is at work" in refused
     assert "Traceback" not in refused
@@ -225,8 +85,9 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_finished_campaign_offers(
-    quiet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: Quiet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    quiet = undisturbed.folder
     campaign = Campaign.read(quiet)
     assert campaign.status().complete
     assert campaign.report()["results"] == report(quiet)["results"]
@@ -260,7 +121,10 @@ def _command(*arguments: str) -> None:
 
 
 @pytest.mark.slow
-def test_launching_again_does_nothing_and_a_longer_campaign_only_what_is_new(quiet: Path) -> None:
+def test_launching_again_does_nothing_and_a_longer_campaign_only_what_is_new(
+    undisturbed: Quiet,
+) -> None:
+    quiet = undisturbed.folder
     before = parts_made(quiet / "workspace")
     finish(start(quiet), quiet)
     assert parts_made(quiet / "workspace") == before

@@ -62,8 +62,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
     """Start ``campaign launch`` on the tiny campaign, as a process (and process group) of its own.
+
+    `more` is added to its environment.
 
     Its output goes to a file: a pipe would stay open with the workers of a killed driver.
     """
@@ -72,7 +74,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from campaign.cli.main import main; main()"]
     with (folder / "output.txt").open("wb") as output:
         return subprocess.Popen(
-            [*command, "launch", str(folder), *arguments], env=environment(), stdout=output,
+            [*command, "launch", str(folder), *arguments], env=environment() | more, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 

@@ -304,6 +304,22 @@ def test_why_tells_the_history_and_the_end_of_the_traceback(run: Runner, tiny: C
         assert text in out
 
 
+def test_why_shows_the_traceback_of_the_last_failure_whatever_the_clock_said(
+    run: Runner, tiny: Campaign
+) -> None:
+    part = planned(tiny, "label")
+    tiny.workspace.task_logs.mkdir(parents=True)
+    with Ledger(tiny.workspace.ledger) as ledger:
+        for block, when in (("000000", 2e9), ("000001", 1e9)):  # the clock was set back between
+            named = {"task": f"label-{part.fingerprint[:16]}-{block}"}
+            ledger.write("submitted", **named, fingerprint=part.fingerprint)
+            ledger.write("result", **named, fingerprint=part.fingerprint, outcome="failed_software")
+            log = tiny.workspace.task_logs / f"{named['task']}.log"
+            log.write_text(f"Error: {block}\n")
+            os.utime(log, (when, when))
+    assert explained(run, tiny, "label")["traceback"] == ["Error: 000001"]
+
+
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
