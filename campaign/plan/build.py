@@ -91,9 +91,13 @@ def build_plan(spec: CampaignSpec) -> Plan:
     )  # fmt: skip
 
 
-def _as_before(spec: CampaignSpec) -> tuple[str, ...]:
-    """Dotted keys that say nothing but what was done before there were such keys."""
-    return tuple(key for key, value in _CAME_LATER.items() if attrgetter(key)(spec) == value)
+def _as_before(spec: CampaignSpec, table: str = "") -> tuple[str, ...]:
+    """Dotted keys, from a table on, that say nothing but what was done before there were such."""
+    return tuple(
+        key.removeprefix(table)
+        for key, value in _CAME_LATER.items()
+        if key.startswith(table) and attrgetter(key)(spec) == value
+    )
 
 
 def _brought(path: str | Path | None) -> tuple[Path, str] | None:
@@ -134,6 +138,7 @@ class _Teaching:
                 spec.campaign.seed,
                 key={"chunk": chunk},
                 inputs={"molecule": [self.molecule]},
+                not_science=_as_before(spec, "sampling."),
             )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:
@@ -149,6 +154,7 @@ class _Teaching:
             spec.campaign.seed,
             key={"candidates": True},
             inputs={"molecule": [self.molecule]},
+            not_science=_as_before(spec, "sampling."),
         )
 
     def _order(self, spec: CampaignSpec) -> PlannedPart:

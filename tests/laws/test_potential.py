@@ -19,7 +19,7 @@ from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
 from apps.potential.prior import PRIORS
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential, potentials
+from apps.potential.registry import make_potential, potential_names
 from data_store.streams import stream
 
 CUTOFF_A = 4.0
@@ -36,7 +36,7 @@ def listed(numbers: np.ndarray, positions: np.ndarray) -> Batch:
     return graph_batch([numbers], [positions], [np.zeros((3, 3))], [np.zeros(3, bool)], CUTOFF_A)
 
 
-CASES = [(name, prior) for name in sorted(potentials()) for prior in ("none", *PRIORS)]
+CASES = [(name, prior) for name in potential_names() for prior in ("none", *PRIORS)]
 
 
 @pytest.fixture(params=CASES, ids="-".join)
