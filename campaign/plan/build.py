@@ -25,7 +25,10 @@ __all__ = ["Plan", "build_plan"]
 LABELS_PER_TASK = 3
 """Labels handed to a worker at once: some ten seconds of work."""
 
-_CAME_LATER = {"potential.prior": "none", "pretraining.scramble_labels": False}
+_CAME_LATER = {
+    "potential.prior": "none",
+    "pretraining.scramble_labels": False,
+}
 """Keys younger than parts that are made, with the value that says what was done before there were
 such keys: with it they are left out of identities, which stay what they were."""
 

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DOCS", "blocks", "entry_points", "sections"]
+__all__ = ["DOCS", "apply_edit", "blocks", "entry_points", "sections"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,3 +29,16 @@ def entry_points(page: str) -> dict[str, dict[str, str]]:
     project: dict[str, Any] = tomllib.loads(blocks(page, "toml")["pyproject.toml"])["project"]
     found: dict[str, dict[str, str]] = project["entry-points"]
     return found
+
+
+def apply_edit(source: str, edit: str) -> str:
+    """Source after the hunks of a diff without line numbers: context must be there, once."""
+    for hunk in edit.rstrip("\n").split("\n@@\n"):
+        lines = hunk.split("\n")
+        before, after = (
+            "\n".join(line[1:] for line in lines if not line.startswith(sign)) for sign in "+-"
+        )
+        if source.count(f"{before}\n") != 1:
+            raise ValueError(f"{source.count(before)} times in the file, not once:\n{before}")
+        source = source.replace(f"{before}\n", f"{after}\n")
+    return source
