@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -37,8 +38,16 @@ def settings(*names: str) -> SamplingSettings:
     return SamplingSettings(chunk_structures=60, tiers=TierSettings.model_validate(weights))
 
 
+@cache
+def first_round(seed: int, chunk: int) -> tuple[Frames, np.ndarray]:
+    return Chunkwork(methanol(), settings(*TIERS), (seed, chunk), COUNT).hot
+
+
 def work(seed: int = 0, chunk: int = 1) -> Chunkwork:
-    return Chunkwork(methanol(), settings(*TIERS), (seed, chunk), COUNT)
+    """A chunk's work; its first round of dynamics is made once for all laws, and copied."""
+    made = Chunkwork(methanol(), settings(*TIERS), (seed, chunk), COUNT)
+    vars(made)["hot"] = copy.deepcopy(first_round(seed, chunk))
+    return made
 
 
 def evaluator(tier: Tier) -> Field:
@@ -62,7 +71,7 @@ def law_of_seeds(tier: Tier) -> None:
     """Seed, chunk and round decide all."""
     one, again, *others = (
         tier.candidates(work(seed, chunk), COUNT, attempt).positions[:COUNT]
-        for seed, chunk, attempt in ((0, 1, 0), (0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 1, 1))
+        for seed, chunk, attempt in ((0, 1, 1), (0, 1, 1), (1, 1, 1), (0, 2, 1), (0, 1, 2))
     )
     np.testing.assert_array_equal(one, again)
     for other in others:
