@@ -17,7 +17,7 @@ __all__ = ["preflight"]
 
 
 def preflight(spec: CampaignSpec) -> None:
-    """Check molecule, force field, labels or method, architecture, criteria and MPI.
+    """Check molecule, force field, labels or method, architecture, criteria, control and MPI.
 
     Raises
     ------
@@ -30,6 +30,7 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.labeling.settings import MethodSettings
     from apps.labeling.task import check_labels
     from apps.potential.registry import make_potential
+    from apps.potential.xtb import check_installed
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
 
@@ -47,8 +48,10 @@ def preflight(spec: CampaignSpec) -> None:
         make_labeler(MethodSettings(**method)).check(molecule)
     make_potential(
         spec.potential.architecture, spec.potential.size, molecule.numbers,
-        spec.potential.cutoff_A, seed=0,
+        spec.potential.cutoff_A, seed=0, prior=spec.potential.prior,
     )  # fmt: skip
+    if spec.control.method != "none":
+        check_installed(spec.control.method)
     judges(spec.dynamics.criteria)
     criterion_rows(spec.dynamics)
     if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:

@@ -86,6 +86,11 @@ class Workspace:
         """Last frames of the failures that the report shows."""
         return self.root / "failures"
 
+    @property
+    def figures(self) -> Path:
+        """The report's figures, each a file."""
+        return self.root / "figures"
+
     def prepare(self) -> None:
         """Make the folders.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from apps.contract import Request, Result
 from apps.dynamics.settings import DynamicsSettings
+from apps.dynamics.sources import Forces, ForcesOf, forces_of_method, forces_of_model
 from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.molecules import Molecule
@@ -20,7 +21,7 @@ from data_store.streams import stream_seed
 from data_store.structure_parts import read_structures
 from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
 
-__all__ = ["contact_limits", "reference_bond_lengths", "simulate"]
+__all__ = ["contact_limits", "control", "reference_bond_lengths", "simulate"]
 
 _MARGIN_S = 30.0
 
@@ -40,17 +41,34 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
     InputError
         If there are fewer starts than replicas.
     """
-    req = Request.from_json(request)
+    return _simulated(Request.from_json(request), forces_of_model).to_json()
+
+
+def control(request: dict[str, Any]) -> dict[str, Any]:
+    """Run one block by the reference method of the settings: key ``temperature_K``, ``block``.
+
+    Writes a part like `simulate` does. Geometries to which the method has no answer fail as
+    ``not_finite`` and are counted.
+
+    Raises
+    ------
+    InputError
+        If there are fewer starts than replicas, or the method's package is not installed.
+    """
+    return _simulated(Request.from_json(request), forces_of_method).to_json()
+
+
+def _simulated(req: Request, forces_of: ForcesOf) -> Result:
     part = req.finished_part()
     if part is not None:
-        return Result.done(part, _failures(part)).to_json()
+        return Result.done(part, _failures(part))
     import torch
 
     from apps.dynamics.checkpoint import load_state, save_state
     from apps.dynamics.engine import simulate_block, start_block
 
     torch.set_num_threads(req.threads)
-    block = _block(req)
+    block, forces = _block(req, forces_of)
     began, state = time.perf_counter(), load_state(req.work_dir, block.device)
     starts = _starts(req, block.settings, block.replicas)
     if state is None:
@@ -61,36 +79,35 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
         lambda: req.out_of_time(_MARGIN_S),
     )  # fmt: skip
     elapsed = max(time.perf_counter() - began, 1e-9)
-    speed = {"replica_steps_per_s": (state.replica_steps - before) / elapsed}
+    counts = {
+        **forces.counts(),
+        "replica_steps_per_s": (state.replica_steps - before) / elapsed,
+    }
     if not finished:
-        return Result("continue", counts=speed).to_json()
-    part = _write(req, block, state)
-    return Result.done(part, {**_failures(part), **speed}).to_json()
+        return Result("continue", counts=counts)
+    part = _write(req, block, state, forces.recorded)
+    return Result.done(part, {**_failures(part), **counts}, forces.message)
 
 
-def _block(req: Request) -> Any:
-    import torch
-
+def _block(req: Request, forces_of: ForcesOf) -> tuple[Any, Forces]:
+    """What is simulated, and where its forces come from."""
     from apps.dynamics.engine import Block
-    from apps.potential.evaluate import molecular_force_function
-    from apps.potential.weights import load_potential
 
-    (model,), (prepared,) = req.input_parts("model"), req.input_parts("molecule")
+    (prepared,) = req.input_parts("molecule")
     settings = DynamicsSettings.model_validate(req.settings["dynamics"])
     molecule = Molecule.from_json(prepared.metadata["molecule"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    potential = load_potential(model.file("model.safetensors")).to(device)
-    numbers = torch.tensor(molecule.numbers, device=device)
     temperature = float(req.key["temperature_K"])
-    return Block(
-        force_function=molecular_force_function(potential, numbers),
-        watched=_watched(req, molecule, settings, temperature, device),
+    forces = forces_of(req, molecule, settings.steps_of(settings.length_ps * 1000.0))
+    block = Block(
+        force_function=forces.function,
+        watched=_watched(req, molecule, settings, temperature, forces.device),
         settings=settings,
         temperature_K=temperature,
         seed=stream_seed(req.seed, "dynamics", repr(temperature), req.key["block"]),
         replicas=int(req.settings["replicas_in_block"]),
-        device=device,
+        device=forces.device,
     )
+    return block, forces
 
 
 def _watched(
@@ -162,11 +179,12 @@ def _starts(req: Request, settings: DynamicsSettings, count: int) -> NDArray[np.
     return structures.slice(first, first + count).dense_positions().astype(np.float64)
 
 
-def _write(req: Request, block: Any, state: Any) -> Part:
+def _write(req: Request, block: Any, state: Any, recorded: dict[str, Any]) -> Part:
     columns, coded = runs_to_columns(_runs(req, block, state))
     columns |= _saved_columns(block, state) | _last_frame_columns(state, block.settings)
     settings = block.settings.model_dump(mode="json", exclude=_NOT_OF_A_BLOCK)
     metadata = {**req.key, **coded, "criteria": settings["criteria"], "dynamics": settings}
+    metadata |= recorded
     return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
 
 

@@ -142,6 +142,8 @@ class PaiNN(Potential):
     cutoff_A : float
     """
 
+    traceable = True
+
     def __init__(self, size: str, species: Sequence[int], cutoff_A: float) -> None:
         super().__init__("painn", size, species, cutoff_A)
         shape = SIZES[size]

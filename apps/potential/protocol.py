@@ -38,12 +38,17 @@ class Potential(nn.Module, ABC):
         What is added to the network's energy and knows no scale (`apps.potential.prior`).
     shift_eV : Tensor of float64, shape (119,)
         Energy per atom of each element, added outside the network.
+    traceable : bool
+        Whether the energy of a dense batch is one sequence of tensor operations, the same for all
+        batches of a shape: no branch and no size that depends on values. Long work is then compiled
+        (`apps.potential.compiled`).
     """
 
     scale: Tensor
     shift_eV: Tensor
     species_index: Tensor
     prior: str = "none"
+    traceable: bool = False
 
     def __init__(
         self, architecture: str, size: str, species: Sequence[int], cutoff_A: float

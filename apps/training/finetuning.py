@@ -57,6 +57,7 @@ class _Candidate:
     model: bytes
     metrics: list[dict[str, float]]
     fitted: dict[str, object]
+    compiled: bool
 
 
 def run_finetuning(req: Request, world: World, should_stop: Callable[[], bool]) -> Result:
@@ -71,7 +72,8 @@ def run_finetuning(req: Request, world: World, should_stop: Callable[[], bool]) 
         found.append(candidate)
     best = min(found, key=lambda candidate: candidate.score)
     part = _write(req, found, best, sets)
-    return Result.done(part, {"grid_entries": float(len(found))})
+    counts = {"grid_entries": float(len(found)), "compiled": float(best.compiled)}
+    return Result.done(part, counts)
 
 
 def _sets(req: Request, world: World) -> _Sets:
@@ -145,6 +147,7 @@ def _trained(
         "best_step": candidate.best_step,
         "metrics": candidate.metrics,
         "fitted": candidate.fitted,
+        "compiled": candidate.compiled,
     }
     save_item(req.work_dir, f"candidate-{rate:g}", arrays, details)
     return candidate
@@ -160,6 +163,7 @@ def _candidate(
         save_bytes(potential),
         outcome.metrics,
         fitted.to_json(),
+        outcome.evaluation.compiled,
     )
 
 
@@ -169,7 +173,7 @@ def _kept(req: Request, rate: float) -> _Candidate | None:
     if found is None:
         return None
     arrays, details = found
-    return _Candidate(rate, model=arrays["model"].tobytes(), **details)
+    return _Candidate(rate, model=arrays["model"].tobytes(), **{"compiled": False, **details})
 
 
 def _write(req: Request, grid: list[_Candidate], best: _Candidate, sets: _Sets) -> Part:
@@ -180,6 +184,7 @@ def _write(req: Request, grid: list[_Candidate], best: _Candidate, sets: _Sets) 
         "learning_rate": best.learning_rate,
         "best_step": best.best_step,
         "refit": best.fitted,
+        "compiled": best.compiled,
         "grid": [
             {"learning_rate": c.learning_rate, "validation_force_mae_eV_per_A": c.score}
             for c in grid

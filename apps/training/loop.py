@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from apps.potential.compiled import Evaluation
 from apps.potential.protocol import Potential
 from apps.training.accuracy import accuracy
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
+from apps.training.gradient import AddGradient, Prices, gradient_for
 from apps.training.labelled_set import LabelledSet, rows_of_step
-from apps.training.loss import LossWeights, loss_sums
+from apps.training.loss import LossWeights
 from apps.training.schedule import learning_rate_at
 from data_store.work import load_item, save_item
 
@@ -80,6 +82,8 @@ class TrainingOutcome:
         One row per validation.
     structures_per_s : float
         Of this sitting, over all ranks.
+    evaluation : Evaluation
+        How the potential was evaluated.
     """
 
     finished: bool
@@ -87,6 +91,7 @@ class TrainingOutcome:
     validation_force_mae_eV_per_A: float
     metrics: list[dict[str, float]]
     structures_per_s: float
+    evaluation: Evaluation
 
 
 @dataclass
@@ -135,11 +140,15 @@ def train(
     model = FlatModel(potential)
     state = _restored(checkpoint, model.weights) or _fresh(model.weights)
     model.weights.data = _into(model.weights.data, state.weights)
+    share = -(-training.batch_size // world.size)
+    add_gradient, evaluation = gradient_for(
+        model, training.weights, labelled, share, training.steps
+    )
     first_step, started, saved = state.step, time.monotonic(), time.monotonic()
     while state.step < training.steps:
         rows = rows_of_step(state.step, training.batch_size, len(labelled), training.seed)
         batch = labelled.take(rows)
-        logged, stop = _gradient(model, batch, training, world, should_stop)
+        logged, stop = _gradient(model, add_gradient, batch, training, world, should_stop)
         norm = _clip(model.gradient, training.clip_norm)
         _adamw(model.weights.data, model.gradient, state, training)
         state.average.lerp_(model.weights.data, 1.0 - _ema_decay(training, state.step))
@@ -161,6 +170,7 @@ def train(
         validation_force_mae_eV_per_A=_score_of_kept(state, training),
         metrics=state.metrics,
         structures_per_s=(state.step - first_step) * training.batch_size / elapsed,
+        evaluation=evaluation,
     )
 
 
@@ -183,6 +193,7 @@ def _into(target: Tensor, source: Tensor) -> Tensor:
 
 def _gradient(
     model: FlatModel,
+    add_gradient: AddGradient,
     batch: LabelledSet,
     training: Training,
     world: World,
@@ -190,14 +201,12 @@ def _gradient(
 ) -> tuple[dict[str, float], bool]:
     """Gradient of the loss of the whole batch, summed over ranks into the model."""
     mine = batch.take(np.arange(world.rank, len(batch), world.size))
-    force_sum, energy_sum = loss_sums(model.potential, mine, training.weights)
-    force_loss, energy_loss = force_sum / batch.atoms, energy_sum / len(batch)
+    weights, atoms, structures = training.weights, batch.atoms, len(batch)
     model.gradient.zero_()
-    loss = training.weights.force * force_loss + training.weights.energy * energy_loss
-    loss.backward()
-    beside = torch.stack(
-        [force_loss.detach(), energy_loss.detach(), loss.new_tensor(float(should_stop()))]
-    )
+    prices = Prices(weights.force / atoms, weights.energy / structures)
+    force_sum, energy_sum = add_gradient(model, mine, prices)
+    stopping = force_sum.new_tensor(float(should_stop()))
+    beside = torch.stack([force_sum / atoms, energy_sum / structures, stopping])
     if world.size > 1:
         together = torch.cat([model.gradient, beside])
         world.sum_(together)

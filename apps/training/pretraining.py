@@ -70,11 +70,12 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
         "world_size": float(world.size),
         "structures": float(len(sets.train)),
         "structures_per_s": outcome.structures_per_s,
+        "compiled": float(outcome.evaluation.compiled),
     } | ({"scrambled_labels": float(sets.scrambled)} if sets.scrambled else {})
     if not outcome.finished:
         return Result("continue", counts=counts)
     part = _write(req, potential, outcome, fitted, sets, world)
-    return Result.done(part, counts)
+    return Result.done(part, counts, str(outcome.evaluation))
 
 
 def _seed(req: Request, stream: str) -> int:
@@ -147,6 +148,7 @@ def _write(
         "structures": len(sets.train),
         "held_out": accuracy(potential, sets.held_out).to_json(),
         "refit": fitted.to_json(),
+        "compiled": outcome.evaluation.compiled,
         "parameters": sum(p.numel() for p in potential.parameters()),
     }
     if sets.scrambled:

@@ -90,6 +90,7 @@ def build_plan(spec: CampaignSpec) -> Plan:
             teach.molecule, *(teach.chunks if pretrained else []), *candidates, *pretrained, label,
             *tests, *splits.values(), starts, *finetunes,
             *(_probes(spec, teach, starts, finetunes) if pretrained else []), *simulations,
+            *_controls(spec, teach, label, smallest, starts),
         ),
     )  # fmt: skip
 
@@ -349,6 +350,48 @@ def _probes(
             key=model.key,
             inputs={"model": [model], "structures": [structures]},
         )
+    if spec.control.method != "none":
+        yield planned_part(
+            "probe",
+            f"probes of {spec.control.method}",
+            ProbeSettings().model_dump(mode="json"),
+            spec.campaign.seed,
+            key={"method": spec.control.method},
+            inputs={"molecule": [teach.molecule], "structures": [structures]},
+            function="apps.probing.task:probe_method",
+        )
+
+
+def _controls(
+    spec: CampaignSpec,
+    teach: _Teaching,
+    label: PlannedPart,
+    smallest: PlannedPart,
+    starts: PlannedPart,
+) -> Iterator[PlannedPart]:
+    """The same dynamics by a reference method, where one is asked for."""
+    control, dynamics = spec.control, spec.dynamics
+    if control.method == "none":
+        return
+    settings = dynamics.model_dump(mode="json", exclude={"temperatures_K", "replicas"})
+    settings |= {"length_ps": control.length_ps, "block_replicas": control.block_replicas}
+    for temperature in dynamics.temperatures_K:
+        for block in range(-(-control.replicas // control.block_replicas)):
+            size = min(control.block_replicas, control.replicas - block * control.block_replicas)
+            yield planned_part(
+                "control",
+                f"{control.method}, {temperature:g} K, block {block}",
+                {"dynamics": settings, "method": control.method, "replicas_in_block": size},
+                spec.campaign.seed,
+                key={"temperature_K": temperature, "block": block},
+                inputs={
+                    "starts": [starts],
+                    "split": [smallest],
+                    "labels": [label],
+                    "molecule": [teach.molecule],
+                },
+                not_science=tuple(f"dynamics.{key}" for key in _TRAINING_RESOURCES),
+            )
 
 
 def _simulations(

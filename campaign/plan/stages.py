@@ -55,6 +55,7 @@ STAGES: dict[str, Stage] = {
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
         Stage("probe", "probes", "apps.probing.task:probe_model"),
         Stage("simulate", "dynamics", "apps.dynamics.task:simulate", role="gpu"),
+        Stage("control", "physical control", "apps.dynamics.task:control"),
     )
 }
 """In order of precedence: what comes first is handed out first when workers are few."""

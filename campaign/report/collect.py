@@ -16,8 +16,17 @@ from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
 from campaign.report.gallery import Block, first_failures, limits_of
-from campaign.report.inputs import Curve, DistanceReference, Limits, Model, ReportInputs, StageCost
-from campaign.report.structure import distances_of, reference_of
+from campaign.report.inputs import (
+    Control,
+    Curve,
+    DistanceReference,
+    Distances,
+    Limits,
+    Model,
+    ReportInputs,
+    StageCost,
+)
+from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.workspace import Workspace
 from data_store.errors import InputError
 from data_store.molecules import Molecule
@@ -66,7 +75,12 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         limits=_limits(plan, made, molecule),
         distances=distances_of(blocks),
         reference=_reference(made),
-        probes={_model(planned): part.metadata["probes"] for planned, part in made.parts("probe")},
+        probes={
+            _model(planned): part.metadata["probes"]
+            for planned, part in made.parts("probe")
+            if "arm" in planned.key
+        },
+        control=_control(plan.spec.control.method, made),
         cost=_cost(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
@@ -75,6 +89,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             *_lacking(plan, made),
             *_quarantined(plan, workspace),
             *_left_out(made),
+            *_unusual(made),
             *_mishaps(events),
         ],
     )
@@ -118,8 +133,8 @@ def _parity(part: Part) -> dict[str, Any]:
 
 
 def _curves(made: _Made, tuned: dict[Model, Part]) -> Iterator[Curve]:
-    for _, part in made.parts("pretrain"):
-        yield Curve("pre-training", "teacher", _log(part))
+    for planned, part in made.parts("pretrain"):
+        yield Curve(planned.label, "teacher", _log(part))
     for model, part in tuned.items():
         rate = part.metadata["learning_rate"]
         rows = [row for row in _log(part) if row["learning_rate"] == rate]
@@ -129,6 +144,21 @@ def _curves(made: _Made, tuned: dict[Model, Part]) -> Iterator[Curve]:
 def _log(part: Part) -> list[dict[str, float]]:
     text = part.file("metrics.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def _control(method: str, made: _Made) -> Control | None:
+    """What the reference method did; None where there is none, or nothing of it yet."""
+    runs: dict[float, list[Run]] = defaultdict(list)
+    distances: dict[float, Distances] = {}
+    for planned, part in made.parts("control"):
+        temperature, found = float(planned.key["temperature_K"]), runs_from_part(part)
+        runs[temperature] += found
+        more = sound_distances(part, found)
+        distances[temperature] = distances.get(temperature, Distances.none()) + more
+    probes = [p.metadata["probes"] for planned, p in made.parts("probe") if "method" in planned.key]
+    if not runs and not probes:
+        return None
+    return Control(method, dict(runs), distances, probes[0] if probes else None)
 
 
 def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
@@ -199,7 +229,7 @@ def _world_size(made: _Made) -> int:
 
 
 def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
-    for stage in ("finetune", "simulate", "probe"):
+    for stage in ("finetune", "simulate", "probe", "control"):
         planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
         if there < planned:
             yield f"{planned - there} of {planned} parts of stage {stage} are lacking"
@@ -214,6 +244,19 @@ def _left_out(made: _Made) -> Iterator[str]:
     for _, part in made.parts("label"):
         reasons = Counter(item["reason"] for item in part.metadata["left_out"])
         yield from (f"{n} labels left out: {reason}" for reason, n in reasons.items())
+
+
+def _unusual(made: _Made) -> Iterator[str]:
+    """What was asked for and is easily overlooked, or was asked for and could not be."""
+    for planned, part in made.parts("pretrain"):
+        found = part.metadata.get("scrambled")
+        if found:
+            yield (
+                f"{planned.label}: negative control, {found['labels']} structures were taught the "
+                f"labels of another and {found['own_labels']} their own"
+            )
+    tiers = {t for _, part in made.parts("sample") for t in part.metadata.get("tiers_left_out", [])}
+    yield from (f"tier {t} makes nothing of this molecule: left out" for t in sorted(tiers))
 
 
 def _mishaps(events: list[dict[str, Any]]) -> Iterator[str]:

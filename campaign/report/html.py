@@ -19,10 +19,12 @@ from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
 
-__all__ = ["render_html"]
+__all__ = ["draw_figures", "render_html"]
 
 
-def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
+def render_html(
+    inputs: ReportInputs, found: dict[str, Any], figures: dict[str, str] | None = None
+) -> str:
     """Render the page.
 
     Parameters
@@ -30,6 +32,8 @@ def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
     inputs : ReportInputs
     found : dict
         What ``report.json`` holds.
+    figures : dict, optional
+        From `draw_figures`, where they are drawn already.
     """
     text = resources.files("campaign.report").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(
@@ -42,12 +46,31 @@ def render_html(inputs: ReportInputs, found: dict[str, Any]) -> str:
         report=found,
         headlines=[_headline(row) for row in found["comparisons"]],
         saved=[saved_in_words(row) for row in found["labels_saved"]],
-        figures=_figures(inputs),
+        figures=draw_figures(inputs) if figures is None else figures,
         arms=sorted({model.arm for model, _ in inputs.runs}),
         gallery=_gallery(inputs),
-        probes=probe_table(found["probes"]) if found["probes"] else [],
+        control=[_control_in_words(row) for row in found["control"]],
+        probes=probe_table(found["probes"], _control_probes(inputs)) if found["probes"] else [],
         probed_changes=SHOWN_A,
         settings=_settings(inputs.settings),
+    )
+
+
+def _control_probes(inputs: ReportInputs) -> tuple[str, dict[str, Any]] | None:
+    if inputs.control is None or inputs.control.probes is None:
+        return None
+    return inputs.control.method, inputs.control.probes
+
+
+def _control_in_words(row: dict[str, Any]) -> str:
+    """What the reference method's replicas did at one temperature."""
+    low, high = row["rate_interval_per_ns"]
+    causes = ", ".join(f"{cause} {count}" for cause, count in row["causes"].items())
+    return (
+        f"At {row['temperature_K']:g} K, {row['failures']} of {row['replicas']} replicas failed "
+        f"under {row['method']} in {_number(row['exposure_ps'])} ps"
+        + (f" ({causes})" if causes else "")
+        + f": {_number(row['rate_per_ns'])} per ns (95 % {_number(low)} to {_number(high)})."
     )
 
 
@@ -73,8 +96,8 @@ def _example(picture: FailurePicture, inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _figures(inputs: ReportInputs) -> dict[str, str]:
-    """Figures by name; those that nothing can be drawn in are left out."""
+def draw_figures(inputs: ReportInputs) -> dict[str, str]:
+    """Figures by name, as markup; those that nothing can be drawn in are left out."""
     drawn = {
         "survival": plots.svg(plots.survival_figure(inputs)),
         "rates": plots.svg(plots.rates_figure(inputs)),

@@ -13,6 +13,7 @@ from data_store.molecules import Molecule
 from data_store.runs import Run
 
 __all__ = [
+    "Control",
     "Curve",
     "DistanceReference",
     "Distances",
@@ -102,6 +103,11 @@ class Distances:
         """Distances of frames (S, N, 3), in Å."""
         return Distances(count_distances(frames), len(frames))
 
+    @staticmethod
+    def none() -> Distances:
+        """Of no frame."""
+        return Distances.of(np.zeros((0, 2, 3), dtype=np.float32))
+
     def __add__(self, other: Distances) -> Distances:
         return Distances(self.counts + other.counts, self.frames + other.frames)
 
@@ -141,6 +147,27 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
+class Control:
+    """What the reference method did.
+
+    Parameters
+    ----------
+    method : str
+    runs : dict of float to list of Run
+        By temperature in K.
+    distances : dict of float to Distances
+        In saved frames of replicas that have not failed.
+    probes : dict or None
+        What the probes found, as for models.
+    """
+
+    method: str
+    runs: dict[float, list[Run]]
+    distances: dict[float, Distances]
+    probes: dict[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
 class ReportInputs:
     """What a report is made from.
 
@@ -167,6 +194,7 @@ class ReportInputs:
     reference : DistanceReference or None
     probes : dict of Model to dict
         What probes without dynamics found (`apps.probing.probes.probe`).
+    control : Control or None
     cost : dict of str to StageCost
     expert_calls : int
         Ab initio labels that were computed or imported to train and validate on.
@@ -191,6 +219,7 @@ class ReportInputs:
     distances: dict[tuple[Model, float], Distances] = field(default_factory=dict)
     reference: DistanceReference | None = None
     probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
+    control: Control | None = None
     cost: dict[str, StageCost] = field(default_factory=dict)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)

@@ -23,8 +23,10 @@ def probe_rows(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
         yield {"arm": model.arm, "labels": model.labels, "seed": model.seed, **found}
 
 
-def probe_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the page's table: a model each, the teacher last."""
+def probe_table(
+    rows: list[dict[str, Any]], control: tuple[str, dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Rows of the page's table: a model each, the reference method and the teacher last."""
     table = [
         {
             "name": f"{row['arm']}, {row['labels']} labels, seed {row['seed']}",
@@ -34,6 +36,11 @@ def probe_table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+    if control is not None:
+        name, found = control
+        energies, share = _at(found, "median_eV", "p5_eV"), found["distorted_low_share"]
+        entry = {"name": name, "distorted": found["distorted"], "share": share}
+        table.append({**entry, "energies": energies})
     teacher = _at(rows[0], "teacher_median_eV", "teacher_p5_eV")
     return [*table, {"name": "teacher", "distorted": None, "share": None, "energies": teacher}]
 
@@ -52,6 +59,9 @@ def probes_figure(inputs: ReportInputs) -> Figure:
         found = {m: p for m, p in sorted(inputs.probes.items()) if m.labels == labels}
         for model, results in found.items():
             _line(ax, results["scan"], "median_eV", model.arm)
+        if inputs.control is not None and inputs.control.probes is not None:
+            scan, name = inputs.control.probes["scan"], inputs.control.method
+            _line(ax, scan, "median_eV", name, ls=":")
         _line(ax, next(iter(found.values()))["scan"], "teacher_median_eV", "teacher", ls="--")
         ax.set_ylim(*_reach(list(found.values())))
         ax.set(xlabel="change of a bond's length (Å)", ylabel="energy above the frame (eV)")

@@ -42,12 +42,14 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "campaign": inputs.campaign,
         "results": list(_results(inputs)),
         "pooled": list(_pooled(inputs)),
+        "control": list(_control(inputs)),
         "comparisons": _adjusted(list(_comparisons(inputs))),
         "learning_curve": list(learning_curve(inputs)),
         "labels_saved": list(labels_saved(inputs, BASE_ARM)),
         "distance_distribution": list(structure_rows(inputs)),
         "distance_reference": summary_of_reference(inputs),
         "probes": list(probe_rows(inputs)),
+        "control_probes": inputs.control.probes if inputs.control else None,
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "expert_calls": inputs.expert_calls,
@@ -88,6 +90,19 @@ def _pooled(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "seeds": len(by_seed),
             **_failures([run for seed in sorted(by_seed) for run in by_seed[seed]]),
             "interval_kind": "exact, 95 %, conditional on these models",
+        }
+
+
+def _control(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
+    """Failures of the reference method, by temperature."""
+    if inputs.control is None:
+        return
+    for temperature, runs in sorted(inputs.control.runs.items()):
+        yield {
+            "method": inputs.control.method,
+            "temperature_K": temperature,
+            **_failures(runs),
+            "interval_kind": "exact, 95 %",
         }
 
 

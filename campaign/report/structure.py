@@ -8,7 +8,7 @@ at the temperature of a simulation is the error one of accuracy.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from campaign.statistics.distances import (
     distribution_error,
 )
 from campaign.statistics.errors import mean_error
+from data_store.parts import Part
+from data_store.runs import Run
 from data_store.splits import random_order
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "distances_figure",
     "distances_of",
     "reference_of",
+    "sound_distances",
     "structure_rows",
     "summary_of_reference",
 ]
@@ -41,13 +44,16 @@ def distances_of(blocks: Iterable[Block]) -> dict[tuple[Model, float], Distances
     """Distances in saved frames of replicas that have not failed, by model and temperature."""
     found: dict[tuple[Model, float], Distances] = {}
     for block in blocks:
-        sound = [row for row, run in enumerate(block.runs) if not run.failed]
-        kept = np.isin(block.part.read("saved_replica", ""), sound)
-        kept &= block.part.read("saved_time", "ps") > 0.0
-        frames = block.part.read("saved_positions", "Å")[kept]
-        more, key = Distances.of(frames), (block.model, block.temperature_K)
+        more, key = sound_distances(block.part, block.runs), (block.model, block.temperature_K)
         found[key] = found[key] + more if key in found else more
     return found
+
+
+def sound_distances(part: Part, runs: Sequence[Run]) -> Distances:
+    """Distances in a block's saved frames of replicas that have not failed, starts left out."""
+    sound = [row for row, run in enumerate(runs) if not run.failed]
+    kept = np.isin(part.read("saved_replica", ""), sound) & (part.read("saved_time", "ps") > 0.0)
+    return Distances.of(part.read("saved_positions", "Å")[kept])
 
 
 def reference_of(source: str, frames: NDArray[np.floating]) -> DistanceReference:
@@ -102,6 +108,23 @@ def structure_rows(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "frames": frames[key],
             "mae": mean.value if mean else None,
             "interval": mean.interval if mean and len(errors[key]) > 1 else None,
+        }
+    yield from _control_rows(inputs)
+
+
+def _control_rows(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
+    """The reference method beside the arms: how far from the labels their temperature alone is."""
+    if inputs.control is None or inputs.reference is None:
+        return
+    for temperature, found in sorted(inputs.control.distances.items()):
+        yield {
+            "arm": inputs.control.method,
+            "labels": None,
+            "temperature_K": temperature,
+            "models": 1,
+            "frames": found.frames,
+            "mae": distribution_error(found.counts, inputs.reference.whole.counts),
+            "interval": None,
         }
 
 

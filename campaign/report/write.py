@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 
 from campaign.report.failures import file_name
-from campaign.report.html import render_html
+from campaign.report.html import draw_figures, render_html
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.results import report_json
 from campaign.workspace import Workspace
@@ -21,7 +22,7 @@ __all__ = ["write_report"]
 
 
 def write_report(workspace: Workspace, inputs: ReportInputs) -> dict[str, Any]:
-    """Write ``report.json``, ``report.html`` and ``failures/``; return what the first holds.
+    """Write ``report.json``, ``report.html``, ``figures/``, ``failures/``; return the first.
 
     Raises
     ------
@@ -34,8 +35,19 @@ def write_report(workspace: Workspace, inputs: ReportInputs) -> dict[str, Any]:
         write_atomic(workspace.failures / name, _frames(picture, inputs.molecule))
     text = json.dumps(found, indent=1, allow_nan=False)
     write_atomic(workspace.report_json, (text + "\n").encode())
-    write_atomic(workspace.report_html, render_html(inputs, found).encode())
+    figures = draw_figures(inputs)
+    for name, markup in figures.items():
+        suffix, content = _file_of(markup)
+        write_atomic(workspace.figures / f"{name}.{suffix}", content)
+    write_atomic(workspace.report_html, render_html(inputs, found, figures).encode())
     return found
+
+
+def _file_of(markup: str) -> tuple[str, bytes]:
+    """Suffix and content of a figure on its own."""
+    if markup.startswith("<svg"):
+        return "svg", markup.encode()
+    return "png", base64.b64decode(markup.partition("base64,")[2].partition('"')[0])
 
 
 def _frames(picture: FailurePicture, molecule: Molecule) -> bytes:

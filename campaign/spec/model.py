@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from apps.dynamics.control import ControlSettings
 from apps.dynamics.settings import DynamicsSettings
 from apps.labeling.settings import LabelSettings
 from apps.potential.settings import PotentialSettings
@@ -96,6 +97,7 @@ class CampaignSpec(_Strict):
     pretraining: PretrainingSettings = PretrainingSettings()
     finetuning: FinetuningSettings = FinetuningSettings()
     dynamics: DynamicsSettings = DynamicsSettings()
+    control: ControlSettings = ControlSettings()
     comparison: ComparisonSettings = ComparisonSettings()
 
 
@@ -152,6 +154,13 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
             str(list(pools)),
             f"of {min(pools)} labels {validation_count(min(pools))} validate: none are left to "
             "train on; a pool has more",
+        )
+    if spec.control.method != "none" and spec.control.replicas > spec.dynamics.replicas:
+        yield Problem(
+            "control.replicas",
+            str(spec.control.replicas),
+            f"at most dynamics.replicas = {spec.dynamics.replicas}: the control starts from the "
+            "first of its starts",
         )
     if spec.pretraining.ranks > spec.pretraining.batch_size:
         yield Problem(

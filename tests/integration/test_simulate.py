@@ -15,7 +15,7 @@ import pytest
 
 from apps.contract import Request
 from apps.dynamics.settings import DynamicsSettings
-from apps.dynamics.task import reference_bond_lengths, simulate
+from apps.dynamics.task import control, reference_bond_lengths, simulate
 from apps.potential.registry import make_potential
 from apps.potential.weights import save_bytes
 from data_store.columns import Column
@@ -238,6 +238,38 @@ def test_replicas_of_a_block_take_their_own_starts(tmp_path: Path, parts: dict[s
     assert runs[0].failed, "the fifth start is the torn one"
     part = open_part(Path(finished(short)["path"]))
     assert set(part.read("saved_replica", "")) == {1}, "frames name rows of this part's runs"
+
+
+def control_request(tmp_path: Path, parts: dict[str, str], fingerprint: str) -> Request:
+    key = {"temperature_K": 500.0, "block": 0}
+    what = request(tmp_path, parts, fingerprint, key=key, length_ps=0.05, stretch_A=0.5)
+    inputs = {role: paths for role, paths in what.inputs.items() if role != "model"}
+    settings = {**what.settings, "method": "gfn2-xtb"}
+    return Request(**{**vars(what), "stage": "control", "settings": settings, "inputs": inputs})
+
+
+def test_the_control_is_the_same_dynamics_by_another_method(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    """All sound starts survive, the torn one does not, and deadlines leave no trace."""
+    whole = control(control_request(tmp_path, parts, "a" * 64).to_json())
+    runs = runs_of(whole)
+    assert [run.replica for run in runs if run.failed] == [BROKEN]
+    assert whole["counts"]["unsolved"] == 0.0
+    part = open_part(Path(whole["path"]))
+    assert part.metadata["method"] == "gfn2-xtb"
+    starts = open_part(Path(parts["starts"])).read("positions", "Å").reshape(REPLICAS, 3, 3)
+    first = part.read("saved_time", "ps") == 0.0
+    owners = part.read("saved_replica", "")[first]
+    np.testing.assert_allclose(part.read("saved_positions", "Å")[first], starts[owners], atol=1e-6)
+
+    hurried = control_request(tmp_path, parts, "b" * 64)
+    hurried = Request(**{**vars(hurried), "deadline_unix": time.time() - 1.0})
+    for _ in range(100):
+        pieces = control(hurried.to_json())
+        if pieces["outcome"] == "done":
+            break
+    assert pieces["digest"] == whole["digest"]
 
 
 def test_too_few_starts_are_refused(tmp_path: Path, parts: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
+from apps.training.gradient import plain_gradient
 from apps.training.labelled_set import LabelledSet
 from apps.training.loop import Training, _gradient
 from apps.training.loss import LossWeights, loss_sums
@@ -61,7 +62,8 @@ def toy_gradient(world: World, *, wrong: bool = False) -> Tensor:
     training = toy_training()
     model = FlatModel(toy_potential(labelled))
     if not wrong:
-        _gradient(model, labelled, training, world, lambda: False)
+        add = plain_gradient(training.weights)
+        _gradient(model, add, labelled, training, world, lambda: False)
         return model.gradient.clone()
     mine = labelled.take(np.arange(world.rank, 7, world.size))
     force, energy = loss_sums(model.potential, mine, training.weights)

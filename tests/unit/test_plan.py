@@ -133,6 +133,21 @@ def test_the_control_is_matched() -> None:
         assert runs[0].inputs[role] == runs[1].inputs[role]
 
 
+def test_the_physical_control_is_asked_for_and_changes_nothing_else() -> None:
+    without, control = plan(), plan(control__method="gfn2-xtb", control__replicas=6)
+    assert without.of("control") == []
+    there = [part for part in control.parts if part not in control.of("control")]
+    probes = [part for part in there if "method" in part.key]
+    assert [part for part in there if part not in probes] == list(without.parts)
+    assert [part.key for part in probes] == [{"method": "gfn2-xtb"}]
+    sizes = [part.settings["replicas_in_block"] for part in control.of("control")]
+    assert sizes == [4, 2] * len(control.spec.dynamics.temperatures_K)
+    longer = plan(control__method="gfn2-xtb", control__replicas=6, control__length_ps=0.5)
+    assert prints(longer, "control").isdisjoint(prints(control, "control"))
+    with pytest.raises(InputError, match=r"control\.replicas"):
+        plan(control__method="gfn2-xtb", control__replicas=100)
+
+
 def test_scratch_long_gets_the_steps_of_pretraining() -> None:
     found = plan(finetuning__arms=["pretrained", "scratch", "scratch_long"])
     assert found.the("finetune", arm="scratch_long").settings["pretraining_steps"] == 250
@@ -231,6 +246,8 @@ NUMBERS_OF_THE_EXAM = {
     "dynamics.replicas",
     "dynamics.block_replicas",
     "dynamics.length_ps",
+    "control.replicas",
+    "control.length_ps",
 }
 
 

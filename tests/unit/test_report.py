@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import ase.io
 import numpy as np
@@ -183,6 +184,13 @@ def test_both_files_are_written(tmp_path: Path) -> None:
     frames = ase.io.read(tmp_path / file, index=":", format="extxyz")
     (picture,) = CASES["usual"].pictures
     np.testing.assert_allclose([f.positions for f in frames], picture.frames, atol=1e-6)
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert {"survival.svg", "rates.svg", "errors.svg", "parity.png"} <= set(drawn)
+    for name, content in drawn.items():
+        if name.endswith(".svg"):
+            assert ElementTree.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
+        else:
+            assert content.startswith(b"\x89PNG")
 
 
 def test_pooled_rows_are_the_sums_of_their_seeds() -> None:

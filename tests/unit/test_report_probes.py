@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from campaign.report.html import render_html
-from campaign.report.inputs import Model
+from campaign.report.inputs import Control, Model
 from campaign.report.results import report_json
+from data_store.runs import Run
 from tests.unit.test_report import inputs, unclosed
 
 CHANGES = (-0.4, 0.0, 0.5, 0.8)
@@ -25,8 +26,8 @@ def probed(scale: float, share: float | None, scan: bool = True) -> dict[str, An
     }  # fmt: skip
 
 
-def page_of(probes: dict[Model, dict[str, Any]]) -> tuple[dict[str, Any], str]:
-    given = inputs({"pretrained": 0.05, "scratch": 1.0}, probes=probes)
+def page_of(probes: dict[Model, dict[str, Any]], **more: Any) -> tuple[dict[str, Any], str]:
+    given = inputs({"pretrained": 0.05, "scratch": 1.0}, probes=probes, **more)
     found = report_json(given)
     page = render_html(given, found)
     assert unclosed(page) == []
@@ -44,6 +45,23 @@ def test_each_model_has_a_row_and_the_teacher_one() -> None:
     assert "<td>teacher</td>" in section
     assert section.count("<svg") == 1
     assert "For 7 scanned structures it gives no energy" in section
+
+
+def test_the_reference_method_stands_between_models_and_teacher() -> None:
+    survived = [Run(i, i, "survived", 4.0) for i in range(8)]
+    failed = [Run(0, 0, "failed", 0.5, "bond_stretch", (0, 1), 0.6), *survived[1:]]
+    control = Control("gfn2-xtb", {500.0: survived, 1000.0: failed}, {}, probed(2.0, 0.0))
+    probes = {Model("scratch", 25, 0): probed(5.0, 0.25)}
+    found, page = page_of(probes, control=control)
+    assert [(row["temperature_K"], row["failures"]) for row in found["control"]] == [
+        (500.0, 0), (1000.0, 1),
+    ]  # fmt: skip
+    assert found["control_probes"]["distorted_low_share"] == 0.0
+    assert "At 500 K, 0 of 8 replicas failed under gfn2-xtb in 32 ps: 0 per ns" in page
+    assert "At 1000 K, 1 of 8 replicas failed under gfn2-xtb in 28.5 ps (bond_stretch 1)" in page
+    section = page[page.index("Probes without dynamics") : page.index("<h2>Training")]
+    assert "<td>gfn2-xtb</td><td>12</td><td>0</td> <td>0.32, –</td><td>0.5, –</td>" in section
+    assert section.index("<td>gfn2-xtb") < section.index("<td>teacher")
 
 
 def test_without_a_teacher_there_is_no_section() -> None:
