@@ -173,6 +173,7 @@ GRADIENT = "test_forces_are_the_gradient"
                 GRADIENT, "test_energy_is_invariant_and_forces_turn", "test_atoms_have_no_order",
                 "test_dense_and_listed_agree", "test_far_fragments_add_up",
                 "test_a_supercell_has_the_energy_of_its_cells", "test_nothing_jumps_at_the_cutoff",
+                "test_what_says_it_is_traceable_is_one_sequence_of_operations",
             },
             "test_nothing_jumps_at_the_cutoff",
         ),
