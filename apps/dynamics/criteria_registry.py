@@ -1,28 +1,23 @@
 """The registry of failure criteria: built in, or brought by a package's entry point.
 
 A package registers ``name = "module:RECORD"`` in the group ``campaign.criteria``, where ``RECORD``
-is a `Criterion` of that name (docs/criteria.md). Names are looked up in the metadata of installed
-packages alone; what a package brings is imported when its criterion is asked for, so that a broken
-one harms no campaign that does not name it. A built-in name means the built-in criterion, whatever
-packages register. Light: without plug-ins, nothing here loads torch.
+is a `Criterion` of that name (docs/criteria.md; `apps.plug_ins` says what holds for all plug-ins).
+Light: without plug-ins, nothing here loads torch.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from apps.dynamics.criteria_records import BUILT_IN, Criterion
-from data_store.errors import InputError, unknown_name
+from apps.plug_ins import PlugIns
 
 if TYPE_CHECKING:
     from apps.dynamics.settings import DynamicsSettings
 
 __all__ = [
-    "ENTRY_POINT_GROUP",
     "CriterionRow",
     "criterion_names",
     "criterion_rows",
@@ -30,7 +25,10 @@ __all__ = [
     "in_order",
 ]
 
-ENTRY_POINT_GROUP = "campaign.criteria"
+_PLUG_INS = PlugIns(
+    "campaign.criteria", "criterion", "dynamics.criteria", BUILT_IN, "a Criterion of that name",
+    lambda loaded, name: isinstance(loaded, Criterion) and loaded.name == name,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class CriterionRow:
 
 def criterion_names() -> tuple[str, ...]:
     """Names that ``dynamics.criteria`` may hold: built-in ones in their order, then plug-ins'."""
-    return (*BUILT_IN, *sorted(_plug_ins()))
+    return (*BUILT_IN, *_PLUG_INS.names())
 
 
 def find_criterion(name: str) -> Criterion:
@@ -57,7 +55,7 @@ def find_criterion(name: str) -> Criterion:
     InputError
         If there is none of that name, two packages register it, or it cannot be loaded.
     """
-    return BUILT_IN[name] if name in BUILT_IN else _load(_plug_in(name))
+    return BUILT_IN[name] if name in BUILT_IN else _loaded(name)
 
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:
@@ -68,7 +66,9 @@ def in_order(names: Sequence[str]) -> tuple[str, ...]:
     InputError
         If there is none of such a name, or two packages register it.
     """
-    plug_ins = [_plug_in(name).name for name in names if name not in BUILT_IN]
+    plug_ins = [name for name in names if name not in BUILT_IN]
+    for name in plug_ins:
+        _PLUG_INS.check(name)
     return (*(name for name in BUILT_IN if name in names), *sorted(plug_ins))
 
 
@@ -87,44 +87,6 @@ def criterion_rows(settings: DynamicsSettings) -> list[CriterionRow]:
     ]
 
 
-def _plug_ins() -> dict[str, list[metadata.EntryPoint]]:
-    found: dict[str, list[metadata.EntryPoint]] = defaultdict(list)
-    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name not in BUILT_IN:
-            found[entry.name].append(entry)
-    return dict(found)
-
-
-def _plug_in(name: str) -> metadata.EntryPoint:
-    found = _plug_ins()
-    if name not in found:
-        raise unknown_name("criterion", name, [*BUILT_IN, *found])
-    first, *others = found[name]
-    if others:
-        owners = " and ".join(_owner(entry) for entry in found[name])
-        raise InputError(
-            f"criterion {name!r} is registered more than once: by {owners}",
-            "uninstall all but one, or leave the name out of dynamics.criteria",
-        )
-    return first
-
-
-def _load(entry: metadata.EntryPoint) -> Criterion:
-    where = f"criterion {entry.name!r} of {_owner(entry)} ({entry.value})"
-    try:
-        loaded = entry.load()
-    except Exception as error:
-        raise InputError(
-            f"{where} cannot be loaded: {error!r}",
-            "mend or uninstall the package, or leave the name out of dynamics.criteria",
-        ) from error
-    if not isinstance(loaded, Criterion) or loaded.name != entry.name:
-        raise InputError(
-            f"{where} is {loaded!r}, expected a Criterion of that name",
-            "the entry point must name an apps.dynamics.criteria_records.Criterion",
-        )
+def _loaded(name: str) -> Criterion:
+    loaded: Criterion = _PLUG_INS.load(name)
     return loaded
-
-
-def _owner(entry: metadata.EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"

@@ -1,7 +1,8 @@
 """`Labeler`: an ab initio method as a function of one structure, and the registry of them.
 
 Not converging is an outcome, not an exception: a `Label` says how it was reached, or why it was
-not.
+not. A package registers ``name = "module:make"`` in the group ``campaign.labelers``, where ``make``
+takes `MethodSettings` and returns a `Labeler` (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.labeling.settings import MethodSettings
-from data_store.errors import unknown_name
+from apps.plug_ins import PlugIns
 from data_store.molecules import Molecule
 
-__all__ = ["LABELERS", "Label", "Labeler", "Outcome", "make_labeler"]
+__all__ = ["LABELERS", "Label", "Labeler", "Outcome", "labeler_names", "make_labeler"]
 
 Outcome = Literal["converged", "not_converged", "spin_contaminated", "not_finite"]
 
@@ -69,7 +70,17 @@ def _pyscf(settings: MethodSettings) -> Labeler:
 
 
 LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {"pyscf": _pyscf}
-"""Labelers by name."""
+"""Built-in labelers by name."""
+
+_PLUG_INS = PlugIns(
+    "campaign.labelers", "labeler", "labels.labeler", LABELERS,
+    "a function of MethodSettings that returns a Labeler", lambda loaded, name: callable(loaded),
+)  # fmt: skip
+
+
+def labeler_names() -> tuple[str, ...]:
+    """Names of all labelers: built-in ones, then plug-ins'."""
+    return (*LABELERS, *_PLUG_INS.names())
 
 
 def make_labeler(settings: MethodSettings) -> Labeler:
@@ -78,8 +89,11 @@ def make_labeler(settings: MethodSettings) -> Labeler:
     Raises
     ------
     InputError
-        If there is none of that name, or it does not know the method or basis.
+        If there is none of that name, two packages register it, it cannot be loaded, or it does not
+        know the method or basis.
     """
-    if settings.labeler not in LABELERS:
-        raise unknown_name("labeler", settings.labeler, list(LABELERS))
-    return LABELERS[settings.labeler](settings)
+    name = settings.labeler
+    make: Callable[[MethodSettings], Labeler] = (
+        LABELERS[name] if name in LABELERS else _PLUG_INS.load(name)
+    )
+    return make(settings)

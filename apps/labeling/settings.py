@@ -17,7 +17,7 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: str = "pyscf"
-    """Name in the registry of labelers."""
+    """Name in the registry of labelers: pyscf, or one that a package brings (docs/extending.md)."""
 
     functional: str = "PBE"
     """Exchange-correlation functional, as libxc and PySCF name it."""
@@ -48,7 +48,7 @@ class LabelSettings(MethodSettings):
     """The ``[labels]`` table."""
 
     source: Literal["pyscf", "file"] = "pyscf"
-    """Compute labels, or import them."""
+    """Compute labels, with the method that `labeler` names; or import them."""
 
     file: str | None = None
     """Extended xyz with labels (eV, eV/Å) to train and validate on, for source "file"."""

@@ -1,34 +1,45 @@
 """The registry of potentials: built in, or brought by a package's entry point.
 
 A package registers ``name = "module:make"`` in the group ``campaign.potentials``; ``make`` takes
-``(size, species, cutoff_A)`` and returns a `Potential`.
+``(size, species, cutoff_A)`` and returns a `Potential` (docs/extending.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 import torch
 
+from apps.plug_ins import PlugIns
 from apps.potential.painn import SIZES, PaiNN
 from apps.potential.prior import with_prior
 from apps.potential.protocol import Potential
-from data_store.errors import unknown_name
+from data_store.errors import InputError, unknown_name
 
-__all__ = ["ENTRY_POINT_GROUP", "make_potential", "potentials"]
-
-ENTRY_POINT_GROUP = "campaign.potentials"
+__all__ = ["POTENTIALS", "make_potential", "potential_names"]
 
 Maker = Callable[[str, Sequence[int], float], Potential]
 
+POTENTIALS: dict[str, Maker] = {"painn": PaiNN}
+"""Built-in potentials by name."""
 
-def potentials() -> dict[str, Callable[[], Maker]]:
-    """Loader of each registered potential, by name; built-in names cannot be taken over."""
-    found: dict[str, Callable[[], Maker]] = {
-        entry.name: entry.load for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)
-    }
-    return {**found, "painn": lambda: PaiNN}
+_PLUG_INS = PlugIns(
+    "campaign.potentials", "potential", "potential.architecture", POTENTIALS,
+    "a function of size, species and cutoff_A that returns a Potential",
+    lambda loaded, name: callable(loaded),
+)  # fmt: skip
+
+
+def potential_names() -> tuple[str, ...]:
+    """Names of all potentials: built-in ones, then plug-ins'."""
+    return (*POTENTIALS, *_PLUG_INS.names())
+
+
+def _maker(architecture: str) -> Maker:
+    if architecture in POTENTIALS:
+        return POTENTIALS[architecture]
+    maker: Maker = _PLUG_INS.load(architecture)
+    return maker
 
 
 def make_potential(
@@ -57,15 +68,19 @@ def make_potential(
     Raises
     ------
     InputError
-        If there is no such architecture, size or prior (the valid ones are listed), or the prior
-        reaches beyond the cutoff.
+        If there is no such architecture, size or prior (the valid ones are listed), a plug-in
+        cannot be loaded or calls itself otherwise, or the prior reaches beyond the cutoff.
     """
-    known = potentials()
-    if architecture not in known:
-        raise unknown_name("potential", architecture, list(known))
+    make = _maker(architecture)
     if architecture == "painn" and size not in SIZES:
         raise unknown_name("size of potential", size, list(SIZES))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = known[architecture]()(size, species, cutoff_A)
+        network = make(size, species, cutoff_A)
+    if network.architecture != architecture:
+        raise InputError(
+            f"the potential {architecture!r} calls itself {network.architecture!r}; its weights "
+            "could not be read again",
+            "hand the name of its entry point to Potential.__init__",
+        )
     return with_prior(network, prior)

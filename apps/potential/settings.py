@@ -15,7 +15,7 @@ class PotentialSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str = "painn"
-    """Name in the registry of potentials (`apps.potential.registry`)."""
+    """Name in the registry of potentials: painn, or one of a package (docs/extending.md)."""
 
     size: Literal["small", "medium", "large"] = "small"
     """How many features and layers; what that means is the architecture's business."""

@@ -201,8 +201,8 @@ class SamplingSettings(_Strict):
     """The ``[sampling]`` table."""
 
     force_field: str = "auto"
-    """Name in the registry of teachers (mmff94, mmff94s, gfnff, uff), or "auto": MMFF94 where it
-    types every atom, else GFN-FF, else UFF."""
+    """Name in the registry of teachers (mmff94, mmff94s, gfnff, uff, or one that a package brings:
+    docs/extending.md), or "auto": MMFF94 where it types every atom, else GFN-FF, else UFF."""
 
     structures: int = Field(default=20_000, gt=0)
     """Structures in all; rounded up to whole chunks."""

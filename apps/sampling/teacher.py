@@ -1,7 +1,9 @@
-"""The registry of teachers, and the choice among them.
+"""The registry of teachers, built in or brought by a package, and the choice among them.
 
 Automatic: the first of MMFF94, GFN-FF and UFF that types every atom of the molecule. Which one is
 used is recorded with the reason; a force field that is named is taken or refused, never replaced.
+A package registers ``name = "module:RECORD"`` in the group ``campaign.teachers``, where ``RECORD``
+is a `ForceField` (docs/extending.md); it is used where it is named, never by "auto".
 """
 
 from __future__ import annotations
@@ -9,13 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from apps.plug_ins import PlugIns
 from apps.sampling import gfnff, mmff94, uff
 from apps.sampling.field import Teacher
 from apps.sampling.mmff94s import MMFF94s
 from data_store.errors import InputError, unknown_name
 from data_store.molecules import Molecule
 
-__all__ = ["AUTOMATIC", "TEACHERS", "Choice", "ForceField", "choose_teacher", "make_teacher"]
+__all__ = [
+    "AUTOMATIC",
+    "TEACHERS",
+    "Choice",
+    "ForceField",
+    "choose_teacher",
+    "find_force_field",
+    "force_field_names",
+    "make_teacher",
+]
 
 
 @dataclass(frozen=True)
@@ -43,10 +55,34 @@ TEACHERS: dict[str, ForceField] = {
     "gfnff": ForceField("GFN-FF", gfnff.GFNFF, gfnff.untyped_atoms),
     "uff": ForceField("UFF", uff.UFF, uff.untyped_atoms),
 }
-"""Force fields by name."""
+"""Built-in force fields by name."""
+
+_PLUG_INS = PlugIns(
+    "campaign.teachers", "force field", "sampling.force_field", TEACHERS,
+    "an apps.sampling.teacher.ForceField", lambda loaded, name: isinstance(loaded, ForceField),
+)  # fmt: skip
 
 AUTOMATIC = ("mmff94", "gfnff", "uff")
 """What "auto" tries, in this order."""
+
+
+def force_field_names() -> tuple[str, ...]:
+    """Names of all force fields: built-in ones in their order, then plug-ins'."""
+    return (*TEACHERS, *_PLUG_INS.names())
+
+
+def find_force_field(name: str) -> ForceField:
+    """Force field by its name; a plug-in's is imported now.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, two packages register it, or it cannot be loaded.
+    """
+    if name in TEACHERS:
+        return TEACHERS[name]
+    loaded: ForceField = _PLUG_INS.load(name)
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -65,31 +101,32 @@ def choose_teacher(name: str, molecule: Molecule) -> Choice:
     InputError
         If there is no such force field, or it cannot type the molecule.
     """
-    if name not in {"auto", *TEACHERS}:
-        raise unknown_name("force field", name, ["auto", *TEACHERS])
+    valid = ("auto", *force_field_names())
+    if name not in valid:
+        raise unknown_name("force field", name, valid)
     refusals: list[str] = []
     for tried in AUTOMATIC if name == "auto" else (name,):
-        untyped = TEACHERS[tried].untyped_atoms(molecule)
+        kind = find_force_field(tried)
+        untyped = kind.untyped_atoms(molecule)
         if not untyped:
-            return Choice(tried, _reason(name, tried, refusals))
+            return Choice(tried, _reason(name, kind, refusals))
         atoms = ", ".join(f"{molecule.symbols[i]} (atom {i})" for i in untyped)
-        refusals.append(f"{TEACHERS[tried].title} cannot type {molecule.formula}: {atoms}")
+        refusals.append(f"{kind.title} cannot type {molecule.formula}: {atoms}")
     raise InputError(f"the force field {'; '.join(refusals)}", _advice(molecule))
 
 
-def _reason(name: str, tried: str, refusals: list[str]) -> str:
+def _reason(name: str, kind: ForceField, refusals: list[str]) -> str:
     if name != "auto":
         return "asked for"
-    return "; ".join([*refusals, f"{TEACHERS[tried].title} has parameters for every atom"])
+    return "; ".join([*refusals, f"{kind.title} has parameters for every atom"])
 
 
 def _advice(molecule: Molecule) -> str:
     knowing = [name for name, kind in TEACHERS.items() if not kind.untyped_atoms(molecule)]
     if knowing:
         return f"force fields that know this molecule: {', '.join(knowing)}"
-    return (
-        f"registered force fields: {', '.join(TEACHERS)}; choose a molecule that one of them knows"
-    )
+    names = ", ".join(force_field_names())
+    return f"registered force fields: {names}; choose a molecule that one of them knows"
 
 
 def make_teacher(name: str, molecule: Molecule) -> Teacher:
@@ -100,6 +137,4 @@ def make_teacher(name: str, molecule: Molecule) -> Teacher:
     InputError
         If there is no such force field.
     """
-    if name not in TEACHERS:
-        raise unknown_name("force field", name, list(TEACHERS))
-    return TEACHERS[name].bind(molecule)
+    return find_force_field(name).bind(molecule)

@@ -25,7 +25,10 @@ __all__ = ["Plan", "build_plan"]
 LABELS_PER_TASK = 3
 """Labels handed to a worker at once: some ten seconds of work."""
 
-_CAME_LATER = {"potential.prior": "none", "pretraining.scramble_labels": False}
+_CAME_LATER = {
+    "potential.prior": "none",
+    "pretraining.scramble_labels": False,
+}
 """Keys younger than parts that are made, with the value that says what was done before there were
 such keys: with it they are left out of identities, which stay what they were."""
 
@@ -92,9 +95,13 @@ def build_plan(spec: CampaignSpec) -> Plan:
     )  # fmt: skip
 
 
-def _as_before(spec: CampaignSpec) -> tuple[str, ...]:
-    """Dotted keys that say nothing but what was done before there were such keys."""
-    return tuple(key for key, value in _CAME_LATER.items() if attrgetter(key)(spec) == value)
+def _as_before(spec: CampaignSpec, table: str = "") -> tuple[str, ...]:
+    """Dotted keys, from a table on, that say nothing but what was done before there were such."""
+    return tuple(
+        key.removeprefix(table)
+        for key, value in _CAME_LATER.items()
+        if key.startswith(table) and attrgetter(key)(spec) == value
+    )
 
 
 def _brought(path: str | Path | None) -> tuple[Path, str] | None:
@@ -135,6 +142,7 @@ class _Teaching:
                 spec.campaign.seed,
                 key={"chunk": chunk},
                 inputs={"molecule": [self.molecule]},
+                not_science=_as_before(spec, "sampling."),
             )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:
@@ -150,6 +158,7 @@ class _Teaching:
             spec.campaign.seed,
             key={"candidates": True},
             inputs={"molecule": [self.molecule]},
+            not_science=_as_before(spec, "sampling."),
         )
 
     def _order(self, spec: CampaignSpec) -> PlannedPart:

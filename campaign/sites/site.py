@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from campaign.spec.problems import problems_of, read_toml, refuse
 from data_store.errors import unknown_name
@@ -56,6 +56,13 @@ class Site(_Strict):
 
     pools: dict[Literal["cpu", "gpu", "mpi"], Pool]
     """Pools by role; ``cpu`` is required."""
+
+    @field_validator("pools")
+    @classmethod
+    def _one_for_all(cls, pools: dict[str, Pool]) -> dict[str, Pool]:
+        if "cpu" not in pools:
+            raise ValueError("a pool cpu is required: it serves every role without one of its own")
+        return pools
 
     def pool_of(self, role: str) -> str:
         """Name of the pool that serves a role."""

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from apps.potential import radial
 from apps.potential.batch import Batch, DenseBatch, GraphBatch
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
+from apps.potential.painn import PaiNN
 from apps.potential.prior import PRIORS
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential, potentials
+from apps.potential.registry import make_potential, potential_names
 from data_store.streams import stream
 
 CUTOFF_A = 4.0
@@ -36,7 +38,7 @@ def listed(numbers: np.ndarray, positions: np.ndarray) -> Batch:
     return graph_batch([numbers], [positions], [np.zeros((3, 3))], [np.zeros(3, bool)], CUTOFF_A)
 
 
-CASES = [(name, prior) for name in sorted(potentials()) for prior in ("none", *PRIORS)]
+CASES = [(name, prior) for name in potential_names() for prior in ("none", *PRIORS)]
 
 
 @pytest.fixture(params=CASES, ids="-".join)
@@ -212,3 +214,36 @@ def test_a_supercell_has_the_energy_of_its_cells(potential: Potential) -> None:
     assert evaluate(potential, periodic(NUMBERS, wrapped, cell))[0] == pytest.approx(energy)
     isolated, _ = evaluate(potential, listed(NUMBERS, x))
     assert abs(isolated - energy) > 1e-3, "images must be felt, or nothing was tested"
+
+
+def assert_traceable(potential: Potential) -> None:
+    """What is written down on some atoms holds for others, at other places."""
+
+    def found(numbers: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return energies_and_forces(potential, DenseBatch(numbers, positions))
+
+    def batch(seed: int, order: list[int]) -> tuple[Tensor, Tensor]:
+        places = np.stack([geometry(seed), geometry(seed + 1)])
+        kinds = np.stack([NUMBERS[order], NUMBERS[order[::-1]]])
+        return torch.tensor(kinds), torch.tensor(places)
+
+    graph = make_fx(found)(*batch(0, [2, 3, 4, 5, 0, 1]))
+    other = batch(2, [0, 1, 2, 3, 4, 5])
+    for ours, theirs in zip(graph(*other), found(*other), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_what_says_it_is_traceable_is_one_sequence_of_operations(potential: Potential) -> None:
+    if not potential.traceable:
+        pytest.skip(f"{potential.architecture} does not say that it is")
+    assert_traceable(potential)
+
+
+def test_a_choice_by_values_is_caught() -> None:
+    class Choosing(PaiNN):
+        def network_energy(self, batch: Batch) -> Tensor:
+            energy = super().network_energy(batch)
+            return energy if float(batch.positions.max()) > 2.0 else 2.0 * energy
+
+    with pytest.raises(RuntimeError):
+        assert_traceable(Choosing("small", [1, 6, 8], CUTOFF_A).double())

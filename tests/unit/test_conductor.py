@@ -12,6 +12,7 @@ import pytest
 from apps.runner import run_requests
 from campaign.execution.parsl_config import THREAD_VARIABLES, parsl_config, workers_of
 from campaign.ledger import Ledger, read_ledger
+from campaign.plan.stages import STAGES
 from campaign.progress import Progress, StageProgress, with_running
 from campaign.sites.site import Pool, available_cores, packaged_sites, read_site
 from campaign.workspace import Workspace
@@ -45,10 +46,24 @@ def test_threads_leave_fewer_workers() -> None:
     assert workers_of(Pool(workers_per_node=7)) == 7
 
 
-def test_packaged_sites_are_readable() -> None:
-    assert "local" in packaged_sites()
-    for name in packaged_sites():
-        assert read_site(name).site.name == name
+@pytest.mark.parametrize("name", packaged_sites())
+def test_every_packaged_site_serves_every_stage(name: str) -> None:
+    site = read_site(name)
+    assert site.site.name == name
+    config = parsl_config(site, Path("somewhere"))
+    assert {executor.label for executor in config.executors} == set(site.pools)
+    assert {site.pool_of(stage.role) for stage in STAGES.values()} <= set(site.pools)
+    for executor in config.executors:
+        pool = site.pools[executor.label]
+        assert executor.max_workers_per_node == workers_of(pool)
+        assert f"export OMP_NUM_THREADS={pool.threads_per_worker}" in executor.provider.worker_init
+
+
+def test_a_site_without_a_pool_for_all_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('[site]\nname = "x"\n[pools.gpu]\n')
+    with pytest.raises(InputError, match=r"pools.*cpu"):
+        read_site(str(path))
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,10 @@ from data_store.errors import InputError
 from tests.e2e.tiny import TINY
 from tests.laws.dynamics_systems import CHAIN, MASSES, watched
 from tests.laws.test_criteria import LAWS
+from tests.unit import pages
 from tests.unit.installed_package import write_package
 
-PAGE = (Path(__file__).parents[2] / "docs" / "criteria.md").read_text(encoding="utf-8")
+PAGE = (pages.DOCS / "criteria.md").read_text(encoding="utf-8")
 
 RECORD = """
 from apps.dynamics.criteria_records import Criterion
@@ -49,7 +50,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     def installer(
         name: str, entry_points: dict[str, str], modules: dict[str, str] | None = None
     ) -> Path:
-        folder = write_package(tmp_path / name, name, entry_points, modules)
+        brought = {"campaign.criteria": entry_points}
+        folder = write_package(tmp_path / name, name, brought, modules)
         monkeypatch.syspath_prepend(folder)
         return folder
 
@@ -66,22 +68,13 @@ def refusal(*names: str) -> str:
     return str(error.value)
 
 
-def blocks(language: str) -> dict[str, str]:
-    """Code blocks of the page, by the file that their first line names."""
-    found = re.findall(rf"```{language}\n# (\S+)\n(.*?)```", PAGE, flags=re.DOTALL)
-    return dict(found)
-
-
-def entry_points_of_the_page() -> dict[str, str]:
-    project = tomllib.loads(blocks("toml")["pyproject.toml"])["project"]
-    found: dict[str, str] = project["entry-points"]["campaign.criteria"]
-    return found
-
-
 def test_the_page_works_as_written(install: Install) -> None:
     """Its package is installed, its campaign read, its function run; its atom is named."""
-    folder = install("my-criteria", entry_points_of_the_page(), blocks("python"))
-    settings = DynamicsSettings(**tomllib.loads(blocks("toml")["campaign.toml"])["dynamics"])
+    folder = install(
+        "my-criteria", pages.entry_points(PAGE)["campaign.criteria"], pages.blocks(PAGE, "python")
+    )
+    campaign = tomllib.loads(pages.blocks(PAGE, "toml")["campaign.toml"])
+    settings = DynamicsSettings(**campaign["dynamics"])
     assert settings.criteria == ("not_finite", "bond_stretch", "fly_off")
     assert criterion_names() == (*BUILT_IN, "fly_off")
     x = CHAIN.repeat(3, 1, 1)

@@ -18,13 +18,13 @@ from apps.potential.calculator import CampaignCalculator
 from apps.potential.evaluate import energies_and_forces, molecular_force_function
 from apps.potential.prior import PRIORS
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential
+from apps.potential.registry import make_potential, potential_names
 from apps.potential.weights import SCHEMA, load_potential, read_header, save_bytes
 from data_store.errors import InputError, StoreError
 
 
-def water_potential(seed: int = 0, prior: str = "none") -> Potential:
-    made = make_potential("painn", "small", [1, 8], 4.0, seed, prior)
+def water_potential(seed: int = 0, prior: str = "none", architecture: str = "painn") -> Potential:
+    made = make_potential(architecture, "small", [1, 8], 4.0, seed, prior)
     made.shift_eV[[1, 8]] = torch.tensor([-13.6, -2041.3], dtype=torch.float64)
     return made
 
@@ -35,8 +35,9 @@ BATCH = DenseBatch(NUMBERS[None], 0.7 * POSITIONS[None])
 
 
 @pytest.mark.parametrize("prior", ["none", *PRIORS])
-def test_weights_round_trip_bitwise(tmp_path: Path, prior: str) -> None:
-    potential = water_potential(prior=prior)
+@pytest.mark.parametrize("architecture", potential_names())
+def test_weights_round_trip_bitwise(tmp_path: Path, architecture: str, prior: str) -> None:
+    potential = water_potential(prior=prior, architecture=architecture)
     potential.scale.fill_(1.7)
     path = tmp_path / "model.safetensors"
     path.write_bytes(save_bytes(potential, {"steps": 10}))

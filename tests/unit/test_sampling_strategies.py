@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -295,24 +294,6 @@ def test_pairs_have_every_orientation(methanol: Molecule) -> None:
     for cosine in cosines.T:
         assert kstest(cosine, "uniform", args=(-1.0, 2.0)).pvalue > 1e-4
     assert kstest(np.abs(cosines[:, 0]), "uniform", args=(-1.0, 2.0)).pvalue < 1e-4
-
-
-STRATEGIES: dict[str, Callable[[Molecule, np.ndarray, np.random.Generator], np.ndarray]] = {
-    "normal_mode": lambda m, x, rng: displace_along_modes(Springs(m), x, NormalModeSettings(), rng),
-    "angle": lambda m, x, rng: bend_angles(m, x, AngleSettings(), rng),
-    "fragment": lambda m, x, rng: pull_apart(m, x, FragmentSettings(), rng),
-    "pair": lambda m, x, rng: bring_into_contact(m, x, PairSettings(), rng),
-}
-
-
-@pytest.mark.parametrize("name", NEW)
-def test_strategies_are_pure_and_seeded(name: str, methanol: Molecule) -> None:
-    base = frames(methanol, 20)
-    before = base.copy()
-    one, again, other = (STRATEGIES[name](methanol, base, stream(seed, name)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one, again)
-    assert (one != other).any(axis=(1, 2)).all()
-    np.testing.assert_array_equal(base, before)
 
 
 QUICK = LangevinSettings(
