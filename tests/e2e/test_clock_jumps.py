@@ -1,8 +1,8 @@
 """The clock is set forward by a day, and back again, while a campaign runs: nothing changes.
 
 The clock is that of `wall_clock.c`, preloaded into the driver, into Parsl and into all workers.
-What must hold without it is in `tests/unit/test_clock.py`. It is never set behind the kernel's: code
-that waits on the kernel's clock until a time by this one would not wait at all and spin, as it
+What must hold without it is in `tests/unit/test_clock.py`. It is never set behind the kernel's:
+code that waits on the kernel's clock until a time by this one would not wait at all and spin, as it
 would on no machine whose clock is set.
 """
 
