@@ -162,7 +162,9 @@ def test_any_byte_of_a_stored_part_may_flip(
 
 
 def tiny_plan() -> Plan:
-    return build_plan(parse_spec(tomllib.loads(TINY), "test", Path()))
+    tables = tomllib.loads(TINY)
+    tables["control"] = {"method": "gfn2-xtb", "replicas": 2}
+    return build_plan(parse_spec(tables, "test", Path()))
 
 
 @pytest.mark.parametrize("raised", [name for name in STAGES if name != "test"])
