@@ -4,9 +4,10 @@ Usage, from the root of the repository::
 
     python -m benchmarks.exam_results docs/results/aspirin COMMIT NAME=FOLDER ...
 
-Copies from each campaign folder the frozen campaign file, ``report.json`` and the figures, adds
-``run.json`` (commit, machine, packages, launches, hours), and writes ``tables.md`` from what lies
-in the results folder then. Nothing is computed here that the reports do not say: `tables_of` is a
+Copies from each campaign folder the campaign file, ``report.json`` and the figures, adds
+``models.json`` (what fine-tuning says of each model) and ``run.json`` (commit, machine, packages,
+launches, hours), and writes ``tables.md`` from what lies in the results folder then, if the exam is
+there. Nothing is computed here that the reports do not say: `tables_of` is a
 function of the kept files, and a test holds it against the kept tables. Campaign ``small`` is the
 exam; all others are compared with it.
 """
@@ -23,6 +24,9 @@ from typing import Any
 __all__ = ["EXPECTED", "keep", "main", "tables_of"]
 
 EXAM = "small"
+_STEPS = "steps"
+"""What the names of campaigns begin with that only differ in their steps of fine-tuning: of these
+dynamics is cut short and no figures are kept."""
 
 EXPECTED = {"rate_ratio": 20.0, "rate_ratio_low": 5.0, "force_mae_ratio": 1.4}
 """What the prototype led to expect at 1000 K, scratch against pretrained, at every pool."""
@@ -36,7 +40,8 @@ def main(arguments: list[str]) -> None:
     for pair in arguments[2:]:
         name, _, folder = pair.partition("=")
         keep(Path(folder), results / name, commit)
-    (results / "tables.md").write_text(tables_of(results), encoding="utf-8")
+    if (results / EXAM).exists():
+        (results / "tables.md").write_text(tables_of(results), encoding="utf-8")
 
 
 def keep(campaign: Path, target: Path, commit: str) -> None:
@@ -45,10 +50,21 @@ def keep(campaign: Path, target: Path, commit: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(campaign / "campaign.toml", target / "campaign.toml")
     shutil.copy(workspace / "report.json", target / "report.json")
-    for figure in sorted((workspace / "figures").glob("*.svg")):
+    figures = (workspace / "figures").glob("*.svg") if not target.name.startswith(_STEPS) else ()
+    for figure in sorted(figures):
         shutil.copy(figure, target / figure.name)
-    text = json.dumps(_run(workspace, commit), indent=1) + "\n"
-    (target / "run.json").write_text(text, encoding="utf-8")
+    for name, said in (("models", _models(workspace)), ("run", _run(workspace, commit))):
+        text = json.dumps(said, indent=1) + "\n"
+        (target / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _models(workspace: Path) -> list[Json]:
+    """What fine-tuning says of each model."""
+    parts = (workspace / "parts" / "finetune").glob("[!.]*/manifest.json")
+    said = [json.loads(path.read_text(encoding="utf-8"))["metadata"] for path in parts]
+    kept = ("arm", "labels", "seed", "learning_rate", "best_step", "validation", "test")
+    rows = [{key: model[key] for key in kept} for model in said]
+    return sorted(rows, key=lambda row: (row["labels"], row["arm"], row["seed"]))
 
 
 def _run(workspace: Path, commit: str) -> Json:
@@ -77,6 +93,7 @@ def tables_of(results: Path) -> str:
     """All tables, from the files that are kept."""
     found = {
         path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        | {"models": json.loads(path.with_name("models.json").read_text(encoding="utf-8"))}
         for path in sorted(results.glob("*/report.json"))
     }
     exam = found[EXAM]
@@ -114,12 +131,11 @@ def _span(interval: list[float | None] | None) -> str:
 
 def _force_errors(report: Json) -> dict[tuple[int, str], list[float]]:
     """Test force errors in meV/Å by pool and arm, in order of seeds."""
-    found: dict[tuple[int, str], dict[int, float]] = {}
-    for row in report["results"]:
-        error = row["force_mae_eV_per_A"]
-        if error is not None:
-            found.setdefault((row["labels"], row["arm"]), {})[row["seed"]] = 1000.0 * error
-    return {key: [errors[s] for s in sorted(errors)] for key, errors in sorted(found.items())}
+    found: dict[tuple[int, str], list[float]] = {}
+    for row in report["models"]:
+        error = 1000.0 * row["test"]["force_mae_eV_per_A"]
+        found.setdefault((row["labels"], row["arm"]), []).append(error)
+    return found
 
 
 def _errors(report: Json) -> str:
@@ -248,7 +264,7 @@ def _ablations(found: dict[str, Json]) -> str:
             f"{statistics.mean(_force_errors(report)[row['labels'], row['arm']]):.1f}",
         ]
         for name, report in found.items()
-        if not name.startswith("steps")
+        if not name.startswith(_STEPS)
         for row in report["pooled"]
         if name != EXAM or row["labels"] in _pools_of_ablations(found)
     ]  # fmt: skip
@@ -257,7 +273,7 @@ def _ablations(found: dict[str, Json]) -> str:
 
 
 def _pools_of_ablations(found: dict[str, Json]) -> set[int]:
-    others = (r for n, r in found.items() if n != EXAM and not n.startswith("steps"))
+    others = (r for n, r in found.items() if n != EXAM and not n.startswith(_STEPS))
     return {row["labels"] for report in others for row in report["pooled"]}
 
 
@@ -265,7 +281,7 @@ def _steps(found: dict[str, Json]) -> str:
     """Force errors after other numbers of steps, against the exam's, seed by seed."""
     exam = _force_errors(found[EXAM])
     rows = []
-    for name in sorted(n for n in found if n.startswith("steps")):
+    for name in sorted(n for n in found if n.startswith(_STEPS)):
         for (labels, arm), values in _force_errors(found[name]).items():
             same = exam[labels, arm][: len(values)]
             change = statistics.mean(values) / statistics.mean(same) - 1.0

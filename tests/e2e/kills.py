@@ -309,7 +309,7 @@ def _nobody_left(folder: Path) -> Iterator[None]:
 
 
 def _finished(folder: Path) -> Iterator[Path]:
-    yield from (folder / "workspace" / "parts").glob("*/*/manifest.json")
+    yield from (folder / "workspace" / "parts").glob("*/[!.]*/manifest.json")
     yield from (folder / "workspace" / "work").glob("*/0*.npz")
 
 
@@ -365,7 +365,7 @@ def check(folder: Path, quiet: Quiet) -> None:
     assert digests(folder) == quiet.digests
     for key in ("results", "comparisons"):
         assert report(folder)[key] == quiet.report[key]
-    made = [path.parent for path in (folder / "workspace" / "parts").glob("*/*/manifest.json")]
+    made = [path.parent for path in (folder / "workspace" / "parts").glob("*/[!.]*/manifest.json")]
     assert all(not verify_part(open_part(path)) for path in made)
     rows = [row for row in events(folder) if row["event"] == "result"]
     assert {row["outcome"] for row in rows} <= {"done", "lost"}

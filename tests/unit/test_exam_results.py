@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from data_store.runs import Run
 from tests.unit.test_report import inputs
 from tests.unit.test_report_probes import probed
 
+RESULTS = Path(__file__).parents[2] / "docs/results/aspirin"
 LAUNCHED = {"event": "launched", "site": "local", "cpu": "a", "python": "3", "packages": {}}
 LEDGER = [
     {**LAUNCHED, "unix": 0.0},
@@ -39,6 +41,12 @@ def with_campaign(folder: Path, report: ReportInputs) -> Path:
     workspace.root.mkdir(parents=True)
     (folder / "campaign.toml").write_text("[campaign]\n")
     workspace.report_json.write_text(json.dumps(report_json(report)))
+    for model, errors in report.errors.items():
+        part = workspace.parts / "finetune" / f"{model.arm}-{model.labels}-{model.seed}"
+        part.mkdir(parents=True)
+        said = {**asdict(model), "learning_rate": 1e-3, "best_step": 5, "test": errors}
+        manifest = {"metadata": {**said, "validation": errors, "refit": {}}}
+        (part / "manifest.json").write_text(json.dumps(manifest))
     workspace.ledger.write_text("".join(json.dumps(row) + "\n" for row in LEDGER))
     return folder
 
@@ -87,3 +95,19 @@ def test_tables_say_what_the_reports_say(results: Path) -> None:
 def test_a_run_is_its_sittings_without_the_nights_between(results: Path) -> None:
     run = json.loads((results / "small/run.json").read_text())
     assert (run["launches"], run["wall_hours"], run["commit"]) == (2, 1.5, "abc123")
+
+
+def test_the_page_says_of_other_steps_what_is_kept() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if "| `steps-" in line]
+    assert len(lines) == 4
+    for line in lines:
+        _, _, pretrained, scratch, kept = (cell.strip() for cell in line.strip("|").split("|"))
+        models = json.loads((RESULTS / kept.strip("`") / "models.json").read_text(encoding="utf-8"))
+        for arm, said in (("pretrained", pretrained), ("scratch", scratch)):
+            errors = [
+                f"{1000.0 * model['test']['force_mae_eV_per_A']:.1f}"
+                for model in models
+                if (model["arm"], model["labels"]) == (arm, 100) and model["seed"] < 2
+            ]
+            assert said == ", ".join(errors)
