@@ -150,6 +150,8 @@ def _errors(report: Json) -> str:
 
 
 def _failures(report: Json) -> str:
+    """Of the arms, all seeds together, and of the physical control."""
+    control = [{"labels": "–", "arm": row["method"], **row} for row in report["control"]]
     rows = [
         [
             str(row["labels"]), row["arm"], _n(row["temperature_K"]),
@@ -157,16 +159,7 @@ def _failures(report: Json) -> str:
             f"{_n(row['rate_per_ns'])} ({_span(row['rate_interval_per_ns'])})",
             ", ".join(f"{cause} {n}" for cause, n in row["causes"].items()) or "–",
         ]
-        for row in report["pooled"]
-    ]  # fmt: skip
-    rows += [
-        [
-            "–", row["method"], _n(row["temperature_K"]), f"{row['failures']}/{row['replicas']}",
-            _n(row["exposure_ps"], 4),
-            f"{_n(row['rate_per_ns'])} ({_span(row['rate_interval_per_ns'])})",
-            ", ".join(f"{cause} {n}" for cause, n in row["causes"].items()) or "–",
-        ]
-        for row in report.get("control", [])
+        for row in [*report["pooled"], *control]
     ]  # fmt: skip
     head = ["labels", "arm", "T (K)", "failed", "watched (ps)", "per ns (95 %, these models)"]
     return _table([*head, "causes"], rows)
