@@ -49,8 +49,9 @@ __all__ = [
 _CHUNK_ATOMS = 168
 """Atoms of a chunk. For the small PaiNN of 21 atoms, 8 structures: measured best of 8, 16, 32."""
 
-_REPAYING_ATOM_EVALUATIONS = 2_000_000
-"""Energies and forces of atoms from which on compiling is repaid: about a minute's work."""
+_REPAYING_ATOM_EVALUATIONS = 1_000_000
+"""Energies and forces of atoms from which on compiling is repaid: about half a minute's work. The
+like of it mostly follows, and finds the graph compiled."""
 
 _AGREEMENT = 1e-4
 """Largest difference from the original, relative to its largest entry (or to 1 where smaller)."""
