@@ -7,8 +7,7 @@ graph into a few fused loops and matrix products. Weights are arguments, so that
 all models of an architecture, and Inductor keeps it on disk for the other processes of a machine.
 
 The graph holds for one shape. Batches are therefore cut into chunks of equal rows, the last one
-filled up, and a chunk is sized to stay in a core's cache, which alone is worth more than a larger
-batch. Who is in a batch changes neither the graph nor the rounding of the others' results.
+filled up, and a chunk is sized to stay in a core's cache. Who is in a batch changes neither the graph nor the rounding of the others' results.
 
 Compiling takes about half a minute, so that short work is done without (`repays`); so is work on a
 machine without a C++ compiler, and of potentials that do not say that they can be traced
@@ -47,7 +46,8 @@ __all__ = [
 ]
 
 _CHUNK_ATOMS = 168
-"""Atoms of a chunk. For the small PaiNN of 21 atoms, 8 structures: measured best of 8, 16, 32."""
+"""Most atoms of a chunk, unless one structure has more: 8 structures of 21; larger ones gained
+nothing."""
 
 _REPAYING_ATOM_EVALUATIONS = 1_000_000
 """Energies and forces of atoms from which on compiling is repaid: about half a minute's work. The
