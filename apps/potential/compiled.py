@@ -7,7 +7,8 @@ graph into a few fused loops and matrix products. Weights are arguments, so that
 all models of an architecture, and Inductor keeps it on disk for the other processes of a machine.
 
 The graph holds for one shape. Batches are therefore cut into chunks of equal rows, the last one
-filled up, and a chunk is sized to stay in a core's cache. Who is in a batch changes neither the graph nor the rounding of the others' results.
+filled up, and a chunk is sized to stay in a core's cache. Who is in a batch changes neither the
+graph nor the rounding of the others' results.
 
 Compiling takes about half a minute, so that short work is done without (`repays`); so is work on a
 machine without a C++ compiler, and of potentials that do not say that they can be traced
