@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     for pair in arguments[2:]:
         name, _, folder = pair.partition("=")
         keep(Path(folder), results / name, commit)
-    if (results / EXAM).exists():
+    if (results / EXAM / "report.json").exists():
         (results / "tables.md").write_text(tables_of(results), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from benchmarks.exam_results import keep, tables_of
 from campaign.report.inputs import Control, Model, ReportInputs
 from campaign.report.results import report_json
+from campaign.templates import templates
 from campaign.workspace import Workspace
 from data_store.runs import Run
 from tests.unit.test_report import inputs
@@ -111,3 +113,25 @@ def test_the_page_says_of_other_steps_what_is_kept() -> None:
                 if (model["arm"], model["labels"]) == (arm, 100) and model["seed"] < 2
             ]
             assert said == ", ".join(errors)
+
+
+def test_the_page_says_of_the_exam_what_is_kept() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    section = page.partition("## Force errors under the final protocol")[2].partition("\n## ")[0]
+    models = json.loads((RESULTS / "small/models.json").read_text(encoding="utf-8"))
+    said = [
+        [c.strip() for c in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if "|" in line
+    ]
+    for labels, *errors, ratio in said[2:]:
+        found = [
+            [1000.0 * m["test"]["force_mae_eV_per_A"] for m in models
+             if (m["arm"], m["labels"]) == (arm, int(labels))]
+            for arm in ("pretrained", "scratch")
+        ]  # fmt: skip
+        assert errors == [", ".join(f"{error:.1f}" for error in of_arm) for of_arm in found]
+        assert ratio == f"{sum(found[1]) / sum(found[0]):.2f}"
+        assert all(m["best_step"] < 12_000 for m in models)
+    kept = (RESULTS / "small/campaign.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(kept) == tomllib.loads(templates()["aspirin-exam-small"])
