@@ -30,7 +30,7 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.labeling.settings import MethodSettings
     from apps.labeling.task import check_labels
     from apps.potential.registry import make_potential
-    from apps.potential.xtb import check_installed
+    from apps.potential.xtb import check_solves
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
 
@@ -51,7 +51,7 @@ def preflight(spec: CampaignSpec) -> None:
         spec.potential.cutoff_A, seed=0, prior=spec.potential.prior,
     )  # fmt: skip
     if spec.control.method != "none":
-        check_installed(spec.control.method)
+        check_solves(spec.control.method, molecule)
     judges(spec.dynamics.criteria)
     criterion_rows(spec.dynamics)
     if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_store.errors import InputError
+from data_store.molecules import Molecule
 from data_store.units import BOHR_A, HARTREE_eV
 
-__all__ = ["METHODS", "ReferenceMethod", "check_installed"]
+__all__ = ["METHODS", "ReferenceMethod", "check_installed", "check_solves"]
 
 METHODS = {"gfn2-xtb": "GFN2-xTB"}
 """Reference methods by name, with what tblite calls them."""
@@ -41,6 +42,23 @@ def check_installed(method: str) -> None:
         raise InputError(
             f"{method} is computed by the package tblite, which is not installed",
             "pip install 'mlip-campaign[xtb]', or set control.method to \"none\"",
+        )
+
+
+def check_solves(method: str, molecule: Molecule) -> None:
+    """Refuse a method that has no answer to the molecule's own geometry.
+
+    Raises
+    ------
+    InputError
+        If its package is not installed, or it cannot treat these elements, charge or multiplicity.
+    """
+    found = ReferenceMethod(method, molecule.numbers, molecule.charge, molecule.multiplicity)
+    if not np.isfinite(found.energies(molecule.reference_positions[None])).all():
+        raise InputError(
+            f"{method} has no answer to the geometry of {molecule.formula} with charge "
+            f"{molecule.charge} and multiplicity {molecule.multiplicity}",
+            'set control.method to "none", or mend the charge and multiplicity',
         )
 
 

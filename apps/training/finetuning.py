@@ -57,7 +57,7 @@ class _Candidate:
     model: bytes
     metrics: list[dict[str, float]]
     fitted: dict[str, object]
-    compiled: bool
+    evaluation: str
 
 
 def run_finetuning(req: Request, world: World, should_stop: Callable[[], bool]) -> Result:
@@ -72,8 +72,9 @@ def run_finetuning(req: Request, world: World, should_stop: Callable[[], bool]) 
         found.append(candidate)
     best = min(found, key=lambda candidate: candidate.score)
     part = _write(req, found, best, sets)
-    counts = {"grid_entries": float(len(found)), "compiled": float(best.compiled)}
-    return Result.done(part, counts)
+    compiled = sum(candidate.evaluation == "compiled" for candidate in found)
+    counts = {"grid_entries": float(len(found)), "compiled": float(compiled)}
+    return Result.done(part, counts, best.evaluation)
 
 
 def _sets(req: Request, world: World) -> _Sets:
@@ -147,7 +148,7 @@ def _trained(
         "best_step": candidate.best_step,
         "metrics": candidate.metrics,
         "fitted": candidate.fitted,
-        "compiled": candidate.compiled,
+        "evaluation": candidate.evaluation,
     }
     save_item(req.work_dir, f"candidate-{rate:g}", arrays, details)
     return candidate
@@ -163,7 +164,7 @@ def _candidate(
         save_bytes(potential),
         outcome.metrics,
         fitted.to_json(),
-        outcome.evaluation.compiled,
+        str(outcome.evaluation),
     )
 
 
@@ -173,7 +174,9 @@ def _kept(req: Request, rate: float) -> _Candidate | None:
     if found is None:
         return None
     arrays, details = found
-    return _Candidate(rate, model=arrays["model"].tobytes(), **{"compiled": False, **details})
+    # Candidates older than the key were evaluated as defined.
+    details = {"evaluation": "as defined", **details}
+    return _Candidate(rate, model=arrays["model"].tobytes(), **details)
 
 
 def _write(req: Request, grid: list[_Candidate], best: _Candidate, sets: _Sets) -> Part:
@@ -184,7 +187,7 @@ def _write(req: Request, grid: list[_Candidate], best: _Candidate, sets: _Sets) 
         "learning_rate": best.learning_rate,
         "best_step": best.best_step,
         "refit": best.fitted,
-        "compiled": best.compiled,
+        "compiled": best.evaluation == "compiled",
         "grid": [
             {"learning_rate": c.learning_rate, "validation_force_mae_eV_per_A": c.score}
             for c in grid

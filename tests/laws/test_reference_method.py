@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from apps.potential import xtb
-from apps.potential.xtb import METHODS, ReferenceMethod, check_installed
+from apps.potential.xtb import METHODS, ReferenceMethod, check_installed, check_solves
 from data_store.errors import InputError
+from data_store.molecules import Molecule
 
 NUMBERS = (8, 1, 1)
 X = np.array([[0.0, 0, 0], [0.98, 0, 0.02], [-0.24, 0.90, 0.1]])
@@ -64,3 +67,12 @@ def test_a_lacking_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xtb, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="tblite"):
         check_installed("gfn2-xtb")
+
+
+def test_a_molecule_that_has_no_answer_is_refused_beforehand(method: ReferenceMethod) -> None:
+    water = Molecule("water", NUMBERS, ((0, 1), (0, 2)), (1, 1), (0, 0, 0), 1, X)
+    check_solves(method.method, water)
+    torn = X.copy()
+    torn[1] = torn[0]
+    with pytest.raises(InputError, match=r"no answer to the geometry of .* multiplicity 1"):
+        check_solves(method.method, dataclasses.replace(water, reference_positions=torn))
