@@ -1,7 +1,7 @@
 """Settings of the physical control: the same dynamics by a method that knows chemistry.
 
 What fails under it, at the same temperatures and by the same criteria, may be chemistry; what fails
-under a network alone is the network's. It costs hundreds of times a network's dynamics, so that its
+under a network alone is the network's. It costs tens of times a network's dynamics, so that its
 replicas are few: its failure rate is a bound. Not an arm: nothing is trained.
 """
 

@@ -10,8 +10,8 @@ The graph holds for one shape. Batches are therefore cut into chunks of equal ro
 filled up, and a chunk is sized to stay in a core's cache. Who is in a batch changes neither the
 graph nor the rounding of the others' results.
 
-Compiling takes about half a minute, so that short work is done without (`repays`); so is work on a
-machine without a C++ compiler, and of potentials that do not say that they can be traced
+Compiling takes half a minute to a minute, so that short work is done as defined (`repays`); so is
+work on a machine without a C++ compiler, and of potentials that do not say that they can be traced
 (`Potential.traceable`). What was compiled is compared with the original on its first chunk before
 it is used. Which of both was done, and why, is said by `Evaluation` and recorded by the callers.
 Not here: GPUs, which run the potential as it is.
