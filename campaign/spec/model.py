@@ -155,6 +155,13 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
             f"of {min(pools)} labels {validation_count(min(pools))} validate: none are left to "
             "train on; a pool has more",
         )
+    steps = spec.control.length_ps * 1000.0 / spec.dynamics.timestep_fs
+    if spec.control.method != "none" and abs(steps - round(steps)) > 1e-6 * steps:
+        yield Problem(
+            "control.length_ps",
+            str(spec.control.length_ps),
+            f"must be a whole number of time steps of {spec.dynamics.timestep_fs} fs",
+        )
     if spec.control.method != "none" and spec.control.replicas > spec.dynamics.replicas:
         yield Problem(
             "control.replicas",

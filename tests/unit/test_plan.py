@@ -146,6 +146,8 @@ def test_the_physical_control_is_asked_for_and_changes_nothing_else() -> None:
     assert prints(longer, "control").isdisjoint(prints(control, "control"))
     with pytest.raises(InputError, match=r"control\.replicas"):
         plan(control__method="gfn2-xtb", control__replicas=100)
+    with pytest.raises(InputError, match=r"control\.length_ps.*whole number"):
+        plan(control__method="gfn2-xtb", control__replicas=2, control__length_ps=0.0003)
 
 
 def test_scratch_long_gets_the_steps_of_pretraining() -> None:
