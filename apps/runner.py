@@ -3,7 +3,9 @@
 `run_requests` is the only function that the conductor sends to workers. It finds the task function
 by its name, leaves a mark that the item is in flight (process, host, start), measures time and
 memory, and turns exceptions into outcomes, so that only the loss of the worker itself arrives as an
-exception. It decides nothing: retries and quarantine are the conductor's.
+exception. A block of a cluster says in the environment
+when it ends; that becomes the deadline of every request that has none. It decides nothing: retries
+and quarantine are the conductor's.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from typing import Any
 from apps.contract import Result
 from data_store.work import write_atomic
 
-__all__ = ["run_requests"]
+__all__ = ["DEADLINE_VARIABLE", "run_requests"]
+
+DEADLINE_VARIABLE = "CAMPAIGN_DEADLINE_UNIX"
+"""Environment variable of workers in a block: when tasks are to write their checkpoints."""
 
 TaskFunction = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def run_requests(function: str, requests: list[dict[str, Any]], mark: str) -> list[dict[str, Any]]:
+def run_requests(
+    function: str, requests: list[dict[str, Any]], mark: str, **_placement: Any
+) -> list[dict[str, Any]]:
     """Run a task function on each request, in order.
 
     Parameters
@@ -38,6 +45,8 @@ def run_requests(function: str, requests: list[dict[str, Any]], mark: str) -> li
         `apps.contract.Request` as plain data.
     mark : str
         File that says, while this runs, which process is at it.
+    _placement
+        What says where this runs travels with it, and is not read here.
 
     Returns
     -------
@@ -47,7 +56,15 @@ def run_requests(function: str, requests: list[dict[str, Any]], mark: str) -> li
     """
     with _marked(Path(mark)):
         task = _find(function)
-        return [_run_one(task, request) for request in requests]
+        return [_run_one(task, _due(request)) for request in requests]
+
+
+def _due(request: dict[str, Any]) -> dict[str, Any]:
+    """The request with the deadline of the block that this worker is in."""
+    due_unix = os.environ.get(DEADLINE_VARIABLE)
+    if due_unix is None or request.get("deadline_unix") is not None:
+        return request
+    return {**request, "deadline_unix": float(due_unix)}
 
 
 def _find(function: str) -> TaskFunction:

@@ -17,7 +17,8 @@ from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
 from campaign.progress import Progress, progress_of, with_quarantine, with_running
 from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
-from campaign.sites.site import read_site
+from campaign.sites.layers import layered_site, refuse_blanks, site_settings
+from campaign.sites.site import Site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.templates import write_template
 from campaign.verifying import Verification, verify
@@ -118,7 +119,24 @@ class Campaign:
         InputError
             With everything that is wrong, at once.
         """
-        return read_spec(self.file, self.settings)
+        return read_spec(self.file, site_settings(self.settings)[0])
+
+    def site(self, name: str) -> Site:
+        """A site as this campaign uses it: all layers, and the settings laid over them.
+
+        Parameters
+        ----------
+        name : str
+            Name of a site or path of a site file.
+
+        Raises
+        ------
+        InputError
+            If there is no such site, it is wrong, or something is left to fill in.
+        """
+        layered = layered_site(name, self.file.parent, site_settings(self.settings)[1])
+        refuse_blanks(layered, f"site {name}")
+        return layered.site
 
     def plan(self) -> Plan:
         """All parts that the campaign consists of."""
@@ -155,25 +173,35 @@ class Campaign:
         return build_plan(spec)
 
     def launch(
-        self, site: str = "local", display: Callable[[Progress], None] = _show_nothing
+        self,
+        site: str = "local",
+        display: Callable[[Progress], None] = _show_nothing,
+        *,
+        budget_node_hours: float | None = None,
+        until: str | None = None,
     ) -> Outcome:
         """Make what is missing and write the report; the same call starts and resumes.
 
         Parameters
         ----------
         site : str
-            Name of a packaged site or path of a site file.
+            Name of a site or path of a site file.
         display : callable, optional
             Called with a `Progress` whenever it changed.
+        budget_node_hours : float, optional
+            Never passed by the blocks of all launches of this workspace, on a cluster.
+        until : str, optional
+            Last stage that is made.
 
         Raises
         ------
         InputError, WorkspaceError, Stopped
             See `campaign.launching.launch`.
         """
-        from campaign.launching import launch
+        from campaign.launching import Limits, launch
 
-        return launch(self.spec, self.workspace, read_site(site), display)
+        limits = Limits(budget_node_hours, until)
+        return launch(self.spec, self.workspace, self.site(site), display, limits)
 
     def status(self) -> Progress:
         """How far the last launch is, or has come."""

@@ -1,32 +1,69 @@
 """One launch, from a spec to a report: what `campaign launch` and `Campaign.launch` both do.
 
 The order matters: the workspace is prepared and locked, its owner checked, what the user brought
-tried out, parts that are there glanced at, what an earlier driver left behind ended, and only then
-are workers started.
+tried out, parts that are there glanced at, what an earlier driver left behind ended (processes on
+this machine, jobs of a batch system), and only then are workers started.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from campaign.freezing import check_owner, freeze
 from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
+from campaign.plan.items import PlannedPart
+from campaign.plan.stages import STAGES
 from campaign.preflight import preflight
 from campaign.progress import Progress, progress_of
+from campaign.sites.fitness import refuse_unfit
 from campaign.sites.site import Site
 from campaign.verifying import refuse_damaged
 from campaign.workspace import Workspace
+from data_store.errors import unknown_name
 from data_store.provenance import provenance
 
 if TYPE_CHECKING:
     from campaign.execution.driver import Ending
     from campaign.spec.model import CampaignSpec
 
-__all__ = ["Outcome", "launch"]
+__all__ = ["Limits", "Outcome", "launch"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a launch stops short of its plan.
+
+    Parameters
+    ----------
+    budget_node_hours : float or None
+        Never passed by the blocks of all launches of the workspace, on a cluster.
+    until : str or None
+        Last stage, in the order of `STAGES`, that is made.
+    """
+
+    budget_node_hours: float | None = None
+    until: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a stage that there is not.
+
+        Raises
+        ------
+        InputError
+            Listing the stages.
+        """
+        if self.until is not None and self.until not in STAGES:
+            raise unknown_name("stage", self.until, list(STAGES))
+
+    def within(self, parts: Sequence[PlannedPart]) -> list[PlannedPart]:
+        """Parts of the stages up to the last."""
+        order = list(STAGES)
+        last = len(order) if self.until is None else order.index(self.until)
+        return [part for part in parts if order.index(part.stage) <= last]
 
 
 @dataclass(frozen=True)
@@ -48,9 +85,23 @@ class Outcome:
 
 
 def launch(
-    spec: CampaignSpec, workspace: Workspace, site: Site, display: Callable[[Progress], None]
+    spec: CampaignSpec,
+    workspace: Workspace,
+    site: Site,
+    display: Callable[[Progress], None],
+    limits: Limits = Limits(),
 ) -> Outcome:
     """Make what the plan lacks, then write the report.
+
+    Parameters
+    ----------
+    spec : CampaignSpec
+    workspace : Workspace
+    site : Site
+    display : callable
+        Called with a `Progress` whenever something changed.
+    limits : Limits
+        Where to stop.
 
     Raises
     ------
@@ -60,12 +111,13 @@ def launch(
     WorkspaceError
         If the file system refuses; a later launch goes on.
     Stopped
-        If stopped by a signal; a later launch goes on.
+        If stopped by a signal or by the budget; a later launch goes on.
     """
     # Workers and their libraries are loaded here, not when `campaign` is imported.
     from campaign.execution.driver import Driver
-    from campaign.execution.workers import end_orphans
+    from campaign.execution.leftovers import end_leftovers, watched
 
+    refuse_unfit(site, spec, limits.budget_node_hours)
     check_owner(workspace, spec.campaign.name)
     workspace.prepare()
     with workspace.locked(), Ledger(workspace.ledger) as ledger:
@@ -74,28 +126,28 @@ def launch(
             preflight(spec)
         freeze(workspace, spec)
         refuse_damaged(plan, workspace)
-        orphans = end_orphans(workspace.root)
-        for mark in workspace.running.glob("*.json"):
-            mark.unlink(missing_ok=True)
+        orphans, jobs = end_leftovers(workspace, site, ledger)
         ledger.write(
             "launched", campaign=spec.campaign.name, site=site.site.name, orphans=orphans,
-            parts=len(plan.parts), **provenance(),
+            jobs=jobs, parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
+            until=limits.until, **provenance(),
         )  # fmt: skip
         started = time.monotonic()
-        ending = Driver(plan.parts, workspace, site, ledger, display).run()
+        watch = watched(workspace, site, ledger, limits.budget_node_hours)
+        ending = Driver(limits.within(plan.parts), workspace, site, ledger, display, watch).run()
         ledger.write(
             "ended", complete=ending.complete,
             quarantined=[entry.fingerprint for entry in ending.quarantined],
             blocked=list(ending.blocked), wall_s=round(time.monotonic() - started, 1),
         )  # fmt: skip
-        return _outcome(plan, workspace, ending)
+        return _outcome(plan, workspace, ending, limits)
 
 
-def _outcome(plan: Plan, workspace: Workspace, ending: Ending) -> Outcome:
+def _outcome(plan: Plan, workspace: Workspace, ending: Ending, limits: Limits) -> Outcome:
     from campaign.report.collect import collect
     from campaign.report.write import write_report
 
-    progress = progress_of(plan.parts, workspace.parts, workspace.work)
+    progress = progress_of(limits.within(plan.parts), workspace.parts, workspace.work)
     quorum_of = plan.spec.campaign.quorum_of
     within = all(stage.done >= quorum_of(stage.stage) * stage.total for stage in progress.stages)
     simulated = next((s for s in progress.stages if s.stage == "simulate"), None)

@@ -1,10 +1,15 @@
-"""Starting ranks by ``mpiexec`` on this machine, and making sense of how they end."""
+"""Starting ranks, on this machine or over the nodes of a block, and making sense of how they end.
+
+On one machine by ``mpiexec``. In a block of Parsl's `MPIExecutor` by the launcher that it composed
+for the task (``srun`` or ``mpiexec``, with ranks and nodes), from ``PARSL_MPI_PREFIX``.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +21,7 @@ from apps.training.parent import die_with_parent
 from data_store.errors import InputError
 from data_store.work import write_atomic
 
-__all__ = ["EXIT_CODES", "failure_file", "find_mpiexec", "run_ranks"]
+__all__ = ["EXIT_CODES", "MPI_PREFIX", "failure_file", "find_mpiexec", "run_ranks"]
 
 EXIT_CODES: dict[Outcome, int] = {
     "failed_input": 65,
@@ -35,6 +40,9 @@ _WORDLESS: dict[Outcome, str] = {
     "failed_workspace": "since it could not write: free space or permissions, and launch again",
     "lost": "since it lost another rank",
 }
+
+MPI_PREFIX = "PARSL_MPI_PREFIX"
+"""Environment variable with the command that Parsl composed to start ranks over nodes."""
 
 _KILLED = {signal.SIGKILL, signal.SIGTERM, signal.SIGBUS}
 """Signals by which the system, not our code, ends a rank (1, SIGHUP's, is what failing gives)."""
@@ -75,7 +83,7 @@ def run_ranks(req: Request, module: str, ranks: int) -> Result:
     write_atomic(request_file, json.dumps(req.to_json()).encode())
     for stale in (result_file, *(failure_file(folder, rank) for rank in range(ranks))):
         stale.unlink(missing_ok=True)
-    command = [find_mpiexec(), "-n", str(ranks), sys.executable, "-m", module, str(request_file)]
+    command = [*_launcher(ranks), sys.executable, "-m", module, str(request_file)]
     ended = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
         errors="replace", env=_environment(req.threads), preexec_fn=die_with_parent, check=False,
@@ -85,6 +93,12 @@ def run_ranks(req: Request, module: str, ranks: int) -> Result:
     if ended.returncode == 0 and result_file.exists():
         return Result(**json.loads(result_file.read_text(encoding="utf-8")))
     return _ended_badly(folder, ended.returncode, ended.stdout[-_TAIL:].strip(), ranks)
+
+
+def _launcher(ranks: int) -> list[str]:
+    """Command that starts ranks, before what they run."""
+    composed = os.environ.get(MPI_PREFIX)
+    return shlex.split(composed) if composed else [find_mpiexec(), "-n", str(ranks)]
 
 
 def failure_file(folder: Path, rank: int) -> Path:
@@ -108,7 +122,11 @@ def _ended_badly(folder: Path, code: int, tail: str, ranks: int) -> Result:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Environment of the ranks: threads as declared, and no trace of an outer MPI or Slurm step."""
-    foreign = ("PMI_", "PMIX_", "OMPI_", "HYDI_", "MPI_LOCAL", "RANK", "WORLD_SIZE")
+    """Environment of the ranks: threads as declared, and no trace of an outer MPI.
+
+    Nor of Slurm, where ranks are to stay on this machine: mpiexec would take the whole allocation.
+    """
+    batch = () if MPI_PREFIX in os.environ else ("SLURM_", "PBS_")
+    foreign = ("PMI_", "PMIX_", "OMPI_", "HYDI_", "MPI_LOCAL", "RANK", "WORLD_SIZE", *batch)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     return {**kept, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

@@ -32,6 +32,7 @@ from campaign.cli.options import (
     FolderArgument,
     JsonOption,
     SetOption,
+    SiteOption,
     WorkspaceOption,
     open_campaign,
     say,
@@ -99,7 +100,14 @@ def validate(
 @app.command()
 def launch(
     folder: FolderArgument,
-    site: Annotated[str, typer.Option(help="Packaged site, or a site file.")] = "local",
+    site: SiteOption = "local",
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NODE_HOURS", min=0.0, help="Never passed by all launches of this workspace."
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to make.")] = None,
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -108,7 +116,7 @@ def launch(
     campaign = open_campaign(folder, workspace, assignments)
     console = console_for(stderr=as_json)
     with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
-        outcome = campaign.launch(site, display)
+        outcome = campaign.launch(site, display, budget_node_hours=budget, until=until)
     for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if outcome.report is not None and not as_json:

@@ -17,6 +17,7 @@ __all__ = [
     "FolderArgument",
     "JsonOption",
     "SetOption",
+    "SiteOption",
     "WorkspaceOption",
     "open_campaign",
     "say",
@@ -28,6 +29,10 @@ FolderArgument = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Lay a setting over the file; repeatable."),
+]
+SiteOption = Annotated[
+    str,
+    typer.Option(metavar="SITE", help="Name of a site (`campaign sites list`), or a site file."),
 ]
 WorkspaceOption = Annotated[
     Path | None,

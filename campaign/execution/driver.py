@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign.execution.parsl_config import workers_of
+from campaign.execution.blocks import BlockWatch
+from campaign.execution.parsl_config import capacity_of
 from campaign.execution.tasks import Task, is_done, tasks_of
 from campaign.execution.workers import Workers, is_infrastructure_loss
 from campaign.ledger import Ledger
@@ -37,7 +38,7 @@ from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.progress import Progress, progress_of, with_quarantine
 from campaign.quarantine import Cause, Quarantined, keep, kept_of
-from campaign.sites.site import Site, available_cores
+from campaign.sites.site import BatchSite, Site, available_cores
 from campaign.workspace import Workspace
 from data_store.errors import InputError, Stopped, WorkspaceError
 from data_store.work import write_atomic
@@ -46,6 +47,9 @@ __all__ = ["Driver", "Ending"]
 
 MAX_LOSSES = 8
 """Losses with the infrastructure after which a task is taken to kill its workers itself."""
+
+QUEUED = 2
+"""Tasks handed to a cluster's pool for each that it works at, so that no worker waits for us."""
 
 MAX_SOFTWARE_TRIES = 2
 """Tries of a task that fails by the software."""
@@ -87,6 +91,8 @@ class Driver:
     ledger : Ledger
     display : callable
         Called with a `Progress` whenever something changed.
+    watch : BlockWatch
+        Guards and records the blocks of a cluster.
     """
 
     def __init__(
@@ -96,10 +102,12 @@ class Driver:
         site: Site,
         ledger: Ledger,
         display: Display,
+        watch: BlockWatch,
     ) -> None:
         order = list(STAGES)
         self.plan = sorted(plan, key=lambda part: order.index(part.stage))
         self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
+        self.watch = watch
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight: dict[Future[Answer], Task] = {}
         self._losses: Counter[str] = Counter()
@@ -123,13 +131,16 @@ class Driver:
             return self._ending()
         with (
             _stopping_signals() as stop,
-            Workers(self.site, self.workspace.root, self.workspace.logs / "parsl") as workers,
+            Workers(
+                self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
+            ) as workers,
         ):
             while self._flight or self._next_tasks():
                 if stop.is_set():
                     raise Stopped("stopped; finished work is kept", "the same command goes on")
                 workers.check()
                 self._hand_out(workers)
+                self._refuse_to_wait_for_nothing()
                 finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
                     self._take_in(self._flight.pop(future), future)
@@ -186,27 +197,58 @@ class Driver:
                 items=task.items,
                 pool=pool,
             )
-            future = workers.submit(pool, task.function, list(task.requests), str(mark))
+            future = workers.submit(
+                pool, task.function, list(task.requests), str(mark), task.part.cores
+            )
             self._flight[future] = task
             self._show()
 
     def _fits(self, task: Task) -> bool:
         pool = self._pool(task.part)
         taken = [t for t in self._flight.values() if self._pool(t.part) == pool]
+        capacity = capacity_of(self.site.pools[pool], pool)
+        if isinstance(self.site, BatchSite):
+            return len(taken) < QUEUED * capacity
         cores = sum(t.part.cores for t in self._flight.values())
         free = available_cores() - cores
         enough = not self._flight or task.part.cores <= free
-        return enough and len(taken) < workers_of(self.site.pools[pool])
+        return enough and len(taken) < capacity
 
     def _waited_for(self, task: Task) -> bool:
         """Whether a part that needs several cores, and comes before, only waits for what runs now.
 
-        A long task of a later stage would hold a core that it is about to need.
+        A long task of a later stage would hold a core that it is about to need. On a cluster, parts
+        that need several cores have nodes of their own.
         """
+        if isinstance(self.site, BatchSite):
+            return False
         ending = {t.part.fingerprint for t in self._flight.values() if t.merges}
         earlier = itertools.takewhile(lambda part: part is not task.part, self._open_parts())
         lacking = (part.needs - self._done for part in earlier if part.cores > 1)
         return any(needs and needs <= ending for needs in lacking)
+
+    def _refuse_to_wait_for_nothing(self) -> None:
+        """Stop when all that is in flight waits for blocks that the budget does not allow.
+
+        Raises
+        ------
+        Stopped
+            Saying what was spent and what remains.
+        """
+        if not isinstance(self.site, BatchSite) or not self._flight:
+            return
+        working = {block.pool for block in self.watch.blocks if block.open}
+        pools = {self._pool(task.part) for task in self._flight.values()}
+        afford = any(self.watch.affordable(self.site.pools[p].block_node_hours) for p in pools)
+        if not afford and not pools & working:
+            remains = len(self._open_parts())
+            raise Stopped(
+                f"the budget is spent: {self.watch.spent_node_hours:.2f} node-hours were taken, "
+                f"and another block of pool {', '.join(sorted(pools))} would pass it; {remains} "
+                "parts remain, finished work is kept",
+                "launch again with a larger --budget, or with blocks of shorter walltime or fewer "
+                "nodes",
+            )
 
     def _take_in(self, task: Task, future: Future[Answer]) -> None:
         error = future.exception()

@@ -27,8 +27,9 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from parsl.jobs.errors import TooManyJobFailuresError
 
 from apps.runner import run_requests
-from campaign.execution.parsl_config import parsl_config
-from campaign.sites.site import Site
+from campaign.execution.blocks import BlockWatch
+from campaign.execution.parsl_config import parsl_config, ranks_of
+from campaign.sites.site import BatchSite, Site
 from data_store.errors import Stopped
 
 __all__ = ["Workers", "end_orphans", "is_infrastructure_loss"]
@@ -50,10 +51,13 @@ class Workers:
         Named in the environment of all processes, so that orphans are found.
     run_dir : Path
         Parsl's logs and scripts.
+    watch : BlockWatch
+        Guards and records the blocks of a cluster.
     """
 
-    def __init__(self, site: Site, workspace: Path, run_dir: Path) -> None:
+    def __init__(self, site: Site, workspace: Path, run_dir: Path, watch: BlockWatch) -> None:
         self._site, self._workspace, self._run_dir = site, workspace, run_dir
+        self._watch = watch
         self._kernel: Any = None
 
     def __enter__(self) -> Workers:
@@ -62,7 +66,8 @@ class Workers:
         os.environ["SPT_NOENV"] = "1"
         _put_interpreter_first_on_path()
         with _deaf_to_interrupts():
-            self._kernel = DataFlowKernel(parsl_config(self._site, self._run_dir))
+            config = parsl_config(self._site, self._run_dir, self._watch)
+            self._kernel = DataFlowKernel(config)
         return self
 
     def __exit__(
@@ -135,16 +140,30 @@ class Workers:
         closing.join(_CLOSING_DEAD_S if dead else _CLOSING_S)
 
     def submit(
-        self, pool: str, function: str, requests: list[dict[str, Any]], mark: str
+        self, pool: str, function: str, requests: list[dict[str, Any]], mark: str, ranks: int = 1
     ) -> Future[list[dict[str, Any]]]:
-        """Hand requests to a pool; the future gives `apps.runner.run_requests`'s answer."""
+        """Hand requests to a pool; the future gives `apps.runner.run_requests`'s answer.
+
+        Parameters
+        ----------
+        pool, function : str
+        requests : list of dict
+        mark : str
+            File that says that it is in flight.
+        ranks : int
+            Ranks that the task starts over the nodes of a block of the pool ``mpi``.
+        """
+        batch = self._site.pools[pool] if isinstance(self._site, BatchSite) else None  # type: ignore[index]
+        placed = {"parsl_resource_specification": ranks_of(batch, ranks)} if (
+            batch is not None and pool == "mpi"
+        ) else {}  # fmt: skip
         future: Future[list[dict[str, Any]]] = self._kernel.submit(
             run_requests,
             app_args=(function, requests, mark),
             executors=[pool],
             cache=False,
             ignore_for_cache=None,
-            app_kwargs={},
+            app_kwargs=placed,
         )
         return future
 

@@ -15,13 +15,16 @@ from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
 from campaign.progress import Progress
 from campaign.quarantine import Quarantined, keep, kept, lift
-from campaign.sites.site import Site
+from campaign.sites.site import LocalSite
 from campaign.workspace import Workspace
 from data_store.errors import InputError, WorkspaceError
 from data_store.parts import open_part, part_path
 from data_store.work import item_keys
+from tests.watch import UNWATCHED
 
-SITE = Site.model_validate({"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 2}}})
+SITE = LocalSite.model_validate(
+    {"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 2}}}
+)
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def toy(stage: str, needs: list[PlannedPart] | None = None, **settings: Any) -> 
 def run(parts: list[PlannedPart], workspace: Workspace) -> tuple[Ending, list[Progress]]:
     shown: list[Progress] = []
     with Ledger(workspace.ledger) as ledger:
-        ending = Driver(parts, workspace, SITE, ledger, shown.append).run()
+        ending = Driver(parts, workspace, SITE, ledger, shown.append, UNWATCHED).run()
     return ending, shown
 
 

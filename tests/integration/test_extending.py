@@ -26,12 +26,13 @@ from campaign.execution.workers import Workers
 from campaign.plan.build import build_plan
 from campaign.plan.stages import STAGES
 from campaign.preflight import preflight
-from campaign.sites.site import read_site
+from campaign.sites.layers import read_site
 from campaign.spec.model import parse_spec
 from data_store.errors import InputError
 from tests.e2e.tiny import TINY
 from tests.unit import pages
 from tests.unit.installed_package import write_package
+from tests.watch import UNWATCHED
 
 ROOT = Path(__file__).parents[2]
 PAGE = (pages.DOCS / "extending.md").read_text(encoding="utf-8")
@@ -266,7 +267,7 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers
     path.write_text(pages.blocks(SECTIONS["Site"], "toml")[path.name], encoding="utf-8")
     site = read_site(str(path))
     assert {site.pool_of(stage.role) for stage in STAGES.values()} == {"cpu", "gpu"}
-    with Workers(site, tmp_path, tmp_path / "parsl") as running:
+    with Workers(site, tmp_path, tmp_path / "parsl", UNWATCHED) as running:
         yield running
 
 

@@ -20,14 +20,17 @@ import pytest
 from campaign.execution.driver import Driver, Ending
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import PlannedPart, planned_part
-from campaign.sites.site import Site
+from campaign.sites.site import LocalSite
 from campaign.workspace import Workspace
 from data_store.columns import Column
 from data_store.errors import WorkspaceError
 from data_store.parts import Part, is_made, open_part, part_path, verify_part, write_part
+from tests.watch import UNWATCHED
 
 PRINT = "f" * 64
-SITE = Site.model_validate({"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 1}}})
+SITE = LocalSite.model_validate(
+    {"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 1}}}
+)
 
 Resize = Callable[[str], None]
 
@@ -130,7 +133,7 @@ def toy(stage: str, value: int, needs: list[PlannedPart] | None = None) -> Plann
 
 def run(plan: list[PlannedPart], workspace: Workspace) -> Ending:
     with Ledger(workspace.ledger) as ledger:
-        return Driver(plan, workspace, SITE, ledger, lambda progress: None).run()
+        return Driver(plan, workspace, SITE, ledger, lambda progress: None, UNWATCHED).run()
 
 
 def test_a_launch_says_which_item_the_disk_refused_and_goes_on_when_there_is_space(

@@ -20,16 +20,19 @@ from campaign.execution.workers import Workers, is_infrastructure_loss
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import planned_part
 from campaign.progress import Progress
-from campaign.sites.site import Site
+from campaign.sites.site import LocalSite
 from campaign.workspace import Workspace
 from data_store.errors import Stopped
+from tests.watch import UNWATCHED
 
-SITE = Site.model_validate({"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 1}}})
+SITE = LocalSite.model_validate(
+    {"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 1}}}
+)
 
 
 def workers_with(tmp_path: Path, **executor: Any) -> Workers:
     """Workers whose only pool is in a given state."""
-    workers = Workers(SITE, tmp_path, tmp_path / "parsl")
+    workers = Workers(SITE, tmp_path, tmp_path / "parsl", UNWATCHED)
     state = {"bad_state_is_set": False, "executor_exception": None, "_last_poll_time": 0.0}
     pool = SimpleNamespace(interchange_proc=SimpleNamespace(poll=lambda: None), **state | executor)
     workers._kernel = SimpleNamespace(executors={"cpu": pool})
@@ -68,7 +71,7 @@ def test_what_is_lost_with_a_block_is_no_failure_of_the_software() -> None:
 def test_a_pool_is_given_up_after_three_failed_blocks_not_one(
     tmp_path: Path, failed: int, given_up: bool
 ) -> None:
-    (executor,) = configured.parsl_config(SITE, tmp_path).executors
+    (executor,) = configured.parsl_config(SITE, tmp_path, UNWATCHED).executors
     blocks = {str(n): JobStatus(JobState.FAILED, exit_code=137) for n in range(failed)}
     executor.block_error_handler(executor, blocks)
     assert executor.bad_state_is_set == given_up
@@ -91,7 +94,7 @@ def test_a_killed_block_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             killed.append(_block_of(workspace))
 
     with Ledger(workspace.ledger) as ledger:
-        ending = Driver([part], workspace, SITE, ledger, kill_the_block).run()
+        ending = Driver([part], workspace, SITE, ledger, kill_the_block, UNWATCHED).run()
     assert killed == [1]
     assert ending.complete
     rows = [row for row in read_ledger(workspace.ledger) if row["event"] == "result"]

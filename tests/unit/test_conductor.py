@@ -14,9 +14,11 @@ from campaign.execution.parsl_config import THREAD_VARIABLES, parsl_config, work
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.stages import STAGES
 from campaign.progress import Progress, StageProgress, with_running
-from campaign.sites.site import Pool, available_cores, packaged_sites, read_site
+from campaign.sites.layers import packaged_sites, read_site
+from campaign.sites.site import Pool, available_cores
 from campaign.workspace import Workspace
 from data_store.errors import InputError, LostError, MethodError, StoreError, WorkspaceError
+from tests.watch import UNWATCHED
 
 
 def test_a_torn_line_is_counted_and_hides_nothing(tmp_path: Path) -> None:
@@ -35,7 +37,7 @@ def test_the_local_site_keeps_one_worker_per_core() -> None:
     site = read_site("local")
     assert workers_of(site.pools["cpu"]) == available_cores()
     assert {site.pool_of(role) for role in ("cpu", "gpu", "mpi")} == {"cpu"}
-    config = parsl_config(site, Path("somewhere"))
+    config = parsl_config(site, Path("somewhere"), UNWATCHED)
     (executor,) = config.executors
     for variable in THREAD_VARIABLES:
         assert f"export {variable}=1" in executor.provider.worker_init
@@ -50,7 +52,7 @@ def test_threads_leave_fewer_workers() -> None:
 def test_every_packaged_site_serves_every_stage(name: str) -> None:
     site = read_site(name)
     assert site.site.name == name
-    config = parsl_config(site, Path("somewhere"))
+    config = parsl_config(site, Path("somewhere"), UNWATCHED)
     assert {executor.label for executor in config.executors} == set(site.pools)
     assert {site.pool_of(stage.role) for stage in STAGES.values()} <= set(site.pools)
     for executor in config.executors:

@@ -1,0 +1,103 @@
+"""Commands of a batch system that are not Parsl's to give: finding and ending jobs of a workspace.
+
+What an earlier driver left behind is found by the ids in the ledger and by the names of jobs, which
+begin with a prefix that belongs to the workspace: a driver may be killed between the submission of
+a block and its record.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from campaign.execution.squeue import Job, command, read_squeue
+from data_store.errors import Stopped
+from data_store.fingerprints import fingerprint
+
+__all__ = ["cancel_jobs", "job_prefix", "jobs_of"]
+
+_TRIES, _WAIT_S = 5, 3.0
+
+
+def job_prefix(workspace: Path) -> str:
+    """How the names of all jobs of a workspace begin, and no others."""
+    return f"campaign-{fingerprint(str(workspace.resolve()))[:10]}"
+
+
+def jobs_of(scheduler: str, prefix: str, timeout_s: float) -> list[Job]:
+    """Jobs of the workspace that are queued or running.
+
+    Raises
+    ------
+    Stopped
+        If the scheduler does not answer: what is there must be known before more is submitted.
+    """
+    text = _asked(command() if scheduler == "slurm" else _QSTAT, timeout_s)
+    jobs = read_squeue(text).values() if scheduler == "slurm" else _read_qstat(text)
+    return [j for j in jobs if j.name.startswith(prefix) and j.state in {"pending", "running"}]
+
+
+_QSTAT = "qstat -f -F json"
+
+
+def _read_qstat(text: str) -> list[Job]:
+    """Our jobs of PBS Pro's answer in JSON."""
+    found = json.loads(text or "{}").get("Jobs", {})
+    mine = {k: j for k, j in found.items() if j["Job_Owner"].split("@")[0] == getpass.getuser()}
+    return [
+        Job(
+            number, job["Job_Name"], "running" if job["job_state"] in "RE" else "pending", 0.0,
+            int(job.get("Resource_List", {}).get("nodect", 1)), job.get("exec_host", ""),
+            job.get("comment", ""),
+        )
+        for number, job in mine.items()
+    ]  # fmt: skip
+
+
+def cancel_jobs(scheduler: str, jobs: Iterable[str], prefix: str, timeout_s: float) -> None:
+    """End jobs, and see that they are gone.
+
+    Raises
+    ------
+    Stopped
+        If the scheduler does not answer, or they are still there after several tries.
+    """
+    wanted = list(jobs)
+    for _ in range(_TRIES):
+        if not wanted:
+            return
+        _asked(f"{'scancel' if scheduler == 'slurm' else 'qdel'} {' '.join(wanted)}", timeout_s)
+        time.sleep(_WAIT_S)
+        here = {job.job for job in jobs_of(scheduler, prefix, timeout_s)}
+        wanted = [job for job in wanted if job in here]
+    raise Stopped(
+        f"jobs {', '.join(wanted)} of this workspace could not be cancelled",
+        "cancel them by hand, then launch again",
+    )
+
+
+def _asked(shell_command: str, timeout_s: float) -> str:
+    """Answer of a command of the scheduler, which is tried again while it fails."""
+    said = ""
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_WAIT_S * attempt)
+        try:
+            ended = subprocess.run(
+                shell_command, shell=True, timeout=timeout_s, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            said = f"no answer in {timeout_s:g} s"
+            continue
+        if ended.returncode == 0:
+            return ended.stdout
+        said = (ended.stderr or ended.stdout).strip()[-500:]
+    raise Stopped(
+        f"the scheduler does not answer `{shell_command.split()[0]}`: {said}",
+        "is this a host that may ask it? The same command goes on later",
+    )
