@@ -76,7 +76,7 @@ def _simulated(req: Request, forces_of: ForcesOf) -> Result:
     before = state.replica_steps
     finished = simulate_block(
         block, state, lambda s: save_state(req.work_dir, s), block.settings.checkpoint_every_s,
-        lambda: req.out_of_time(_MARGIN_S),
+        req.out_of_time,
     )  # fmt: skip
     elapsed = max(time.perf_counter() - began, 1e-9)
     counts = {

@@ -42,7 +42,7 @@ def main(request_file: str) -> None:
     with joined_world() as world:
         mark = {"rank": world.rank, "size": world.size, "pid": os.getpid(), "host": platform.node()}
         write_atomic(req.work_dir / f"rank-{world.rank}.json", json.dumps(mark).encode())
-        result = run_pretraining(req, world, lambda: stop.is_set() or req.out_of_time(30.0))
+        result = run_pretraining(req, world, lambda: stop.is_set() or req.out_of_time())
         if result is not None:
             write_atomic(req.work_dir / "result.json", json.dumps(result.to_json()).encode())
 

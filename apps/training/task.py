@@ -8,9 +8,6 @@ from apps.contract import Request, Result
 
 __all__ = ["finetune", "pretrain"]
 
-_MARGIN_S = 30.0
-"""Before a deadline: time to write a checkpoint."""
-
 
 def pretrain(request: dict[str, Any]) -> dict[str, Any]:
     """Pre-train on teacher structures.
@@ -39,7 +36,7 @@ def pretrain(request: dict[str, Any]) -> dict[str, Any]:
     from apps.training.pretraining import run_pretraining
 
     torch.set_num_threads(req.threads)
-    result = run_pretraining(req, World(0, 1, _device()), lambda: req.out_of_time(_MARGIN_S))
+    result = run_pretraining(req, World(0, 1, _device()), req.out_of_time)
     return (result or Result("continue")).to_json()
 
 
@@ -64,8 +61,7 @@ def finetune(request: dict[str, Any]) -> dict[str, Any]:
     from apps.training.finetuning import run_finetuning
 
     torch.set_num_threads(req.threads)
-    stop = lambda: req.out_of_time(_MARGIN_S)  # noqa: E731
-    return run_finetuning(req, World(0, 1, _device()), stop).to_json()
+    return run_finetuning(req, World(0, 1, _device()), req.out_of_time).to_json()
 
 
 def _device() -> Any:

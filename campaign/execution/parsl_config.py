@@ -129,6 +129,29 @@ def _local_executor(name: str, pool: Pool) -> HighThroughputExecutor:
     )
 
 
+class _KeepsWaitingBlocks:
+    """An executor that gives no block back where none is asked for.
+
+    Parsl's strategy may ask for none, and its executor then ends all blocks that have no worker
+    yet, those that wait in the queue among them.
+    """
+
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """Give blocks back; none where none is asked for."""
+        if blocks < 1:
+            return []
+        given: list[str] = super().scale_in(blocks, max_idletime)  # type: ignore[misc]
+        return given
+
+
+class _Blocks(_KeepsWaitingBlocks, HighThroughputExecutor):  # type: ignore[misc]
+    """Workers on every node of blocks."""
+
+
+class _MpiBlocks(_KeepsWaitingBlocks, MPIExecutor):  # type: ignore[misc]
+    """Tasks that start ranks over the nodes of blocks."""
+
+
 def _batch_executor(site: BatchSite, name: str, watch: BlockWatch) -> HighThroughputExecutor:
     pool, head = site.pools[name], site.site  # type: ignore[index]
     worker_init = "\n".join([*_deadline(site, pool), *_scratch(head.scratch), _worker_init(pool)])
@@ -147,8 +170,11 @@ def _batch_executor(site: BatchSite, name: str, watch: BlockWatch) -> HighThroug
         **_common(pool),
     }
     if name == "mpi":
-        return MPIExecutor(max_workers_per_block=1, mpi_launcher=pool.launcher, **given)
-    return HighThroughputExecutor(**given, **_workers(pool))
+        interchange = given.pop("interchange_launch_cmd")  # it is declared as text, and run as list
+        executor = _MpiBlocks(max_workers_per_block=1, mpi_launcher=pool.launcher, **given)
+        executor.interchange_launch_cmd = interchange
+        return executor
+    return _Blocks(**given, **_workers(pool))
 
 
 def _common(pool: Pool) -> dict[str, Any]:
