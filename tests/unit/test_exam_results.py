@@ -133,5 +133,9 @@ def test_the_page_says_of_the_exam_what_is_kept() -> None:
         assert errors == [", ".join(f"{error:.1f}" for error in of_arm) for of_arm in found]
         assert ratio == f"{sum(found[1]) / sum(found[0]):.2f}"
         assert all(m["best_step"] < 12_000 for m in models)
+
+
+def test_what_is_kept_is_the_protocol_and_the_tables_are_its() -> None:
+    assert (RESULTS / "tables.md").read_text(encoding="utf-8") == tables_of(RESULTS)
     kept = (RESULTS / "small/campaign.toml").read_text(encoding="utf-8")
     assert tomllib.loads(kept) == tomllib.loads(templates()["aspirin-exam-small"])
