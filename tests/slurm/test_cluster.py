@@ -26,16 +26,29 @@ WORLD = (
 )
 
 
+def wait_for_process(cluster: Cluster, job: str, name: str = "sleep") -> None:
+    """Wait until a job runs a program."""
+
+    def names() -> list[str]:
+        return [process.name() for process in cluster.processes_of(job)]
+
+    wait_until(lambda: name in names(), f"{name} in job {job}", names)
+
+
+def wait_for_output(cluster: Cluster, job: str) -> str:
+    """Wait until a job has written a line; its last."""
+    wait_until(lambda: cluster.output(job).endswith("\n"), "written", cluster.jobs)
+    return cluster.output(job).splitlines()[-1]
+
+
 def test_jobs_run_beside_each_other_on_nodes_of_their_own(slurm: Cluster) -> None:
     jobs = [slurm.submit("sleep 1000", "--exclusive", f"--job-name=a|{n}") for n in range(3)]
     seen = [slurm.wait_for(job, "RUNNING") for job in jobs]
     assert len({job.nodes for job in seen}) == 3
     assert [job.name for job in seen] == ["a|0", "a|1", "a|2"]
     for job in seen:
-        (node,) = job.nodes
-        sleeps = lambda job=job, node=node: slurm.processes_of(job.id, node)  # noqa: E731
-        wait_until(lambda: "sleep" in {process.name() for process in sleeps()}, "sleeping", sleeps)
-        assert slurm.processes_of(job.id) == sleeps()
+        wait_for_process(slurm, job.id, "sleep")
+        assert slurm.processes_of(job.id) == slurm.processes_of(job.id, *job.nodes)
     slurm.cancel(jobs[0])
     slurm.wait_for(jobs[0], "CANCELLED")
     assert {job.id for job in slurm.jobs()} == set(jobs[1:])
@@ -62,16 +75,13 @@ def test_commands_of_a_test_talk_to_the_cluster(slurm: Cluster) -> None:
 def test_fake_gpus_are_given_out(slurm: Cluster, wanted: int, seen: str) -> None:
     shown = 'echo "${CUDA_VISIBLE_DEVICES:-none}"'
     job = slurm.submit(shown, f"--gpus-per-node={wanted}")
-    slurm.wait_for(job, "COMPLETED")
-    assert slurm.output(job).strip() == seen
+    assert wait_for_output(slurm, job) == seen
 
 
 def test_two_jobs_on_a_node_get_different_gpus(slurm: Cluster) -> None:
     shown = "echo $CUDA_VISIBLE_DEVICES; sleep 1000"
     jobs = [slurm.submit(shown, "--gpus-per-node=2", "--nodelist=n1") for _ in range(2)]
-    for job in jobs:
-        wait_until(lambda job=job: bool(slurm.output(job)), "written", slurm.jobs)
-    assert {slurm.output(job).strip() for job in jobs} == {"0,1", "2,3"}
+    assert {wait_for_output(slurm, job) for job in jobs} == {"0,1", "2,3"}
 
 
 def test_more_gpus_than_a_node_has_are_refused(slurm: Cluster) -> None:
@@ -112,7 +122,7 @@ def test_a_node_that_goes_down_takes_its_jobs_with_it(slurm: Cluster) -> None:
     )
     for running in (job, other):
         slurm.wait_for(running, "RUNNING")
-    wait_until(lambda: bool(slurm.processes_of(job)), "started")
+    wait_for_process(slurm, job)
     slurm.down("n1")
     slurm.wait_for(job, "NODE_FAIL")
     wait_until(lambda: not slurm.processes_of(job), "ended", lambda: slurm.processes_of(job))
@@ -123,20 +133,19 @@ def test_a_requeued_job_waits_and_runs_again(slurm: Cluster) -> None:
     counted = "echo ${SLURM_RESTART_COUNT:-0}; sleep 1000"
     job = slurm.submit(counted, "--requeue", "--open-mode=append")
     slurm.wait_for(job, "RUNNING")
-    wait_until(lambda: slurm.output(job) == "0\n", "begun", lambda: slurm.output(job))
+    assert wait_for_output(slurm, job) == "0"
     slurm.requeue(job)
     assert slurm.wait_for(job, "PENDING").reason == "BeginTime"
     slurm.begin_now(job)
     slurm.wait_for(job, "RUNNING")
-    again = lambda: slurm.output(job).splitlines()[-1] == "1"  # noqa: E731
-    wait_until(again, "begun again", lambda: slurm.output(job))
+    wait_until(lambda: wait_for_output(slurm, job) == "1", "begun again", slurm.jobs)
 
 
 @pytest.mark.long
 def test_a_silent_node_is_given_up_while_its_processes_run_on(slurm: Cluster) -> None:
     job = slurm.submit("sleep 1000", "--no-requeue", "--nodelist=n1")
     slurm.wait_for(job, "RUNNING")
-    wait_until(lambda: bool(slurm.processes_of(job)), "started")
+    wait_for_process(slurm, job)
     slurm.kill_slurmd("n1")
     wait_until(lambda: slurm.states()["n1"] == "down*", "down", slurm.states)
     assert slurm.job(job).state == "NODE_FAIL"
@@ -148,7 +157,7 @@ def test_a_silent_node_is_given_up_while_its_processes_run_on(slurm: Cluster) ->
 def test_a_second_cluster_leaves_nothing_behind(cluster: Cluster, tmp_path: Path) -> None:
     with Cluster(tmp_path, nodes=1, gpus=0) as second:
         job = second.submit("trap '' TERM; sleep 1000 & wait")
-        wait_until(lambda: len(second.processes_of(job)) > 1, "started", second.jobs)
+        wait_for_process(second, job)
         names = {process.name() for process in daemons(second.conf)}
         assert {"munged", "slurmctld", "slurmd", "slurmstepd"} <= names
         assert list(second.sockets.glob("munge.sock"))
@@ -162,16 +171,22 @@ def test_a_second_cluster_leaves_nothing_behind(cluster: Cluster, tmp_path: Path
 @pytest.mark.parametrize("victims", [{"slurmctld"}, {"slurmd", "munged"}])
 def test_a_cluster_that_lost_its_daemons_is_stopped(tmp_path: Path, victims: set[str]) -> None:
     installation.require_slurm()
-    with Cluster(tmp_path, nodes=2) as second, pytest.raises(ZeroDivisionError):
-        job = second.submit("sleep 1000")
-        wait_until(lambda: bool(second.processes_of(job)), "started", second.jobs)
-        for process in daemons(second.conf):
-            if process.name() in victims:
-                process.kill()
-        raise ZeroDivisionError
+    second = Cluster(tmp_path, nodes=2)
+    with pytest.raises(ZeroDivisionError):
+        lose(second, victims)
     assert not daemons(second.conf)
     assert not job_processes(second.conf)
     assert not second.sockets.exists()
+
+
+def lose(cluster: Cluster, victims: set[str]) -> None:
+    """Kill some of a cluster's daemons in the middle of a job, and fail."""
+    with cluster:
+        wait_for_process(cluster, cluster.submit("sleep 1000"))
+        for process in daemons(cluster.conf):
+            if process.name() in victims:
+                process.kill()
+        raise ZeroDivisionError
 
 
 def test_it_ends_with_the_process_that_had_it_though_that_was_killed(tmp_path: Path) -> None:
@@ -225,7 +240,7 @@ def test_without_slurm_tests_are_skipped_but_not_in_continuous_integration(
 ) -> None:
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(shutil, "which", lambda name, path: None if name == "slurmd" else name)
-    with pytest.raises(ending, match="there is no slurmd .CONTRIBUTING"):
+    with pytest.raises(ending, match="there is no slurmd"):
         installation.require_slurm()
 
 

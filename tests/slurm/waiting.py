@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 PATIENCE_S = 120.0
-"""What every step of a cluster is given; on a loaded machine a job may take ten seconds to start."""
+"""What every step of a cluster is given; on a loaded machine some take ten seconds and more."""
 
 
 def wait_until(
