@@ -32,7 +32,7 @@ from typing import Any
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.parsl_config import capacity_of
 from campaign.execution.tasks import Task, is_done, tasks_of
-from campaign.execution.workers import Workers, is_infrastructure_loss
+from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
@@ -46,7 +46,11 @@ from data_store.work import write_atomic
 __all__ = ["Driver", "Ending"]
 
 MAX_LOSSES = 8
-"""Losses with the infrastructure after which a task is taken to kill its workers itself."""
+"""Deaths of its worker after which a task is taken to kill its workers itself."""
+
+MAX_BLOCK_LOSSES = 24
+"""Losses with a whole block or node after which it is taken to kill those: they are many where
+nodes fail, walltimes are short or operators busy, and say little of the task."""
 
 QUEUED = 2
 """Tasks handed to a cluster's pool for each that it works at, so that no worker waits for us."""
@@ -110,7 +114,7 @@ class Driver:
         self.watch = watch
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight: dict[Future[Answer], Task] = {}
-        self._losses: Counter[str] = Counter()
+        self._losses: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
 
@@ -272,7 +276,7 @@ class Driver:
             self._keep_detail(task, "".join(traceback.format_exception(error)))
             self._failed(task, message, host)
         else:
-            self._lost(task, message, host)
+            self._lost(task, message, host, with_block=is_block_loss(error))
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -296,10 +300,11 @@ class Driver:
         elif outcome == "done" and task.merges:
             self._done.add(task.part.fingerprint)
 
-    def _lost(self, task: Task, message: str, host: str) -> None:
-        self._losses[task.name] += 1
-        if self._losses[task.name] >= MAX_LOSSES:
-            said = f"its worker was lost {MAX_LOSSES} times, the last time: {message}"
+    def _lost(self, task: Task, message: str, host: str, *, with_block: bool = False) -> None:
+        kind, most = ("block", MAX_BLOCK_LOSSES) if with_block else ("worker", MAX_LOSSES)
+        self._losses[task.name, kind] += 1
+        if self._losses[task.name, kind] >= most:
+            said = f"its {kind} was lost {most} times, the last time: {message}"
             self._quarantine(task, "lost", said, host)
 
     def _failed(self, task: Task, message: str, host: str) -> None:

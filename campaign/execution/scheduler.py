@@ -18,7 +18,22 @@ from campaign.execution.squeue import Job, command, read_squeue
 from data_store.errors import Stopped
 from data_store.fingerprints import fingerprint
 
-__all__ = ["cancel_jobs", "job_prefix", "jobs_of"]
+__all__ = ["cancel_jobs", "is_for_good", "job_prefix", "jobs_of"]
+
+_FOR_GOOD = (
+    "invalid account",
+    "invalid partition",
+    "invalid qos",
+    "invalid feature",
+    "invalid constraint",
+    "invalid generic resource",
+    "node configuration is not available",
+    "time limit is invalid",
+    "unrecognized option",
+    "unknown queue",
+    "illegal attribute or resource value",
+)
+"""What sbatch and qsub say (in small letters) of a block that no waiting would let them take."""
 
 _TRIES, _WAIT_S = 5, 3.0
 
@@ -26,6 +41,12 @@ _TRIES, _WAIT_S = 5, 3.0
 def job_prefix(workspace: Path) -> str:
     """How the names of all jobs of a workspace begin, and no others."""
     return f"campaign-{fingerprint(str(workspace.resolve()))[:10]}"
+
+
+def is_for_good(refusal: str) -> bool:
+    """Whether a scheduler's refusal is one that waiting does not mend."""
+    said = refusal.lower()
+    return any(words in said for words in _FOR_GOOD)
 
 
 def jobs_of(scheduler: str, prefix: str, timeout_s: float) -> list[Job]:
