@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.cancelling import Cancelled, cancel
 from campaign.freezing import check_launched, check_owner, thaw
-from campaign.ledger import Ledger
+from campaign.ledger import Ledger, read_ledger
 from campaign.plan.build import Plan, build_plan
 from campaign.progress import Progress, progress_of, with_quarantine, with_running
 from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
 from campaign.sites.site import Site
 from campaign.spec.model import CampaignSpec, read_spec
+from campaign.spending import Spending, spending_of
 from campaign.templates import write_template
 from campaign.verifying import Verification, verify
 from campaign.why import Explanation, explain
@@ -209,6 +211,28 @@ class Campaign:
         found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
         found = with_running(found, self.workspace.running)
         return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+
+    def spending(self) -> Spending:
+        """Blocks now and node-hours so far, of all launches on a cluster."""
+        return spending_of(read_ledger(self.workspace.ledger))
+
+    def cancel(self, *, drain: bool = False) -> Cancelled:
+        """Stop the driver, wherever it runs, and end all processes and jobs of this campaign.
+
+        Parameters
+        ----------
+        drain : bool
+            Let tasks in flight end first.
+
+        Raises
+        ------
+        InputError
+            If nothing was launched.
+        Stopped
+            If the driver does not stop, or the batch system does not answer.
+        """
+        check_launched(self.workspace)
+        return cancel(self.workspace, drain=drain)
 
     def retry(self, items: Sequence[str] = (), cause: str | None = None) -> list[Quarantined]:
         """Lift quarantines: the next launch tries these parts again, with fresh tries.

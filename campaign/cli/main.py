@@ -27,7 +27,7 @@ from campaign.cli.display import (
     print_report,
     progress_view,
 )
-from campaign.cli.operations import data, retry, why
+from campaign.cli.operations import cancel, data, retry, why
 from campaign.cli.options import (
     FolderArgument,
     JsonOption,
@@ -148,12 +148,15 @@ def status(
     if as_json:
         while True:
             progress = campaign.status()
-            say(progress.to_json())
+            say({**progress.to_json(), "spending": campaign.spending().to_json()})
             if not watch or progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
         console.print(progress_view(campaign.status()))
+        spending = campaign.spending()
+        if spending.blocks or spending.refusal:
+            console.print(spending.in_words, highlight=False, soft_wrap=True)
         return
     with LiveDisplay(console) as display:
         while True:
@@ -218,6 +221,7 @@ def export(
     Console(highlight=False).print(f"wrote {found['count']} {what} to {to}")
 
 
+app.command()(cancel)
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.parsl_config import capacity_of
 from campaign.execution.tasks import Task, is_done, tasks_of
@@ -117,6 +118,7 @@ class Driver:
         self._losses: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
+        self._draining = False
 
     def run(self) -> Ending:
         """Make everything that can be made.
@@ -139,11 +141,11 @@ class Driver:
                 self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
             ) as workers,
         ):
-            while self._flight or self._next_tasks():
-                if stop.is_set():
-                    raise Stopped("stopped; finished work is kept", "the same command goes on")
+            while self._flight or self._draining or self._next_tasks():
+                self._heed(wish_of(self.workspace), stop)
                 workers.check()
-                self._hand_out(workers)
+                if not self._draining:
+                    self._hand_out(workers)
                 self._refuse_to_wait_for_nothing()
                 finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -151,6 +153,18 @@ class Driver:
                 if finished:
                     self._show()
         return self._ending()
+
+    def _heed(self, wish: str | None, stop: threading.Event) -> None:
+        """Stop where that is asked for, by a signal or by `campaign cancel`.
+
+        Raises
+        ------
+        Stopped
+            At once, or, where the wish is to drain, when nothing is in flight any more.
+        """
+        self._draining = wish == "drain"
+        if stop.is_set() or wish == "now" or (self._draining and not self._flight):
+            raise Stopped("stopped; finished work is kept", "the same command goes on")
 
     def _open_parts(self) -> list[PlannedPart]:
         """Parts that are neither made, nor quarantined, nor blocked by one that is."""

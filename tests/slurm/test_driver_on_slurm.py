@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from campaign.cancelling import cancel, withdraw
 from campaign.execution.driver import Driver, Ending
 from campaign.execution.leftovers import end_leftovers, watched
 from campaign.execution.scheduler import job_prefix
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import PlannedPart, planned_part
 from campaign.sites.layers import read_site
+from campaign.spending import spending_of
 from campaign.workspace import Workspace
 from data_store.errors import InputError, Stopped
 from tests.slurm.cluster import Cluster
@@ -51,8 +53,9 @@ def run(
     parts: list[PlannedPart], workspace: Workspace, site: Path, budget: float | None = None
 ) -> Ending:
     at = read_site(str(site))
-    with Ledger(workspace.ledger) as ledger:
+    with workspace.locked(), Ledger(workspace.ledger) as ledger:
         end_leftovers(workspace, at, ledger)
+        ledger.write("launched", scheduler=at.site.scheduler, budget_node_hours=budget)
         watch = watched(workspace, at, ledger, budget)
         return Driver(parts, workspace, at, ledger, lambda progress: None, watch).run()
 
@@ -159,16 +162,82 @@ run([part(1, seconds=600.0)], Workspace(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
+DRAIN = """
+import sys
+from pathlib import Path
+from campaign.cancelling import cancel
+from campaign.workspace import Workspace
+cancel(Workspace(Path(sys.argv[1])), drain=True)
+"""
+
+
+@contextmanager
+def victim_of(workspace: Workspace, site: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A driver with a long task, as a process of its own."""
+    command = [sys.executable, "-c", VICTIM, str(workspace.root), str(site)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as victim:
+        yield victim
+        victim.kill()
+
+
+def test_cancel_ends_a_driver_and_its_blocks_and_a_launch_goes_on(
+    slurm: Cluster, workspace: Workspace
+) -> None:
+    site = write_site(workspace.root, blocks=1)
+    with victim_of(workspace, site) as victim:
+        job = wait_for_work(slurm, workspace)
+        spending = spending_of(read_ledger(workspace.ledger))
+        assert (spending.running, spending.blocks) == ({"cpu": 1}, 1)
+        cancelled = cancel(workspace)
+        assert cancelled.driver is not None
+        assert cancelled.driver["pid"] == victim.pid
+        assert victim.wait(timeout=60) != 0
+        assert victim.stderr is not None
+        assert b"stopped; finished work is kept" in victim.stderr.read()
+    assert slurm.job(job).state in {"CANCELLED", "COMPLETING"}
+    assert not [job for job in slurm.jobs() if job.state in {"PENDING", "RUNNING"}]
+    assert run([part(2)], workspace, site).complete
+
+
+def test_cancel_ends_what_a_dead_driver_left(slurm: Cluster, workspace: Workspace) -> None:
+    with victim_of(workspace, write_site(workspace.root, blocks=1)) as victim:
+        job = wait_for_work(slurm, workspace)
+        victim.kill()
+        victim.wait()
+        assert cancel(workspace).jobs == [job]
+    assert slurm.job(job).state == "CANCELLED"
+    assert not slurm.processes_of(job)
+    assert spending_of(read_ledger(workspace.ledger)).running == {}
+
+
+def test_drained_a_launch_ends_when_its_tasks_have(slurm: Cluster, workspace: Workspace) -> None:
+    site = write_site(workspace.root, blocks=1)
+    parts = [part(n, seconds=4.0) for n in range(4)]
+
+    def ask() -> None:
+        """From a process of its own, as the lock is the process's."""
+        wait_for_work(slurm, workspace)
+        subprocess.run([sys.executable, "-c", DRAIN, str(workspace.root)], cwd=ROOT, check=True)
+
+    asking = meanwhile(ask)
+    with pytest.raises(Stopped):
+        run(parts, workspace, site)
+    asking.join()
+    done = [row for row in rows(workspace, "result") if row["outcome"] == "done"]
+    assert 1 <= len(done) < 4
+    assert len(done) == len(rows(workspace, "submitted"))
+    withdraw(workspace)
+    assert run(parts, workspace, site).complete
+
+
 def test_what_a_killed_driver_left_is_ended_and_never_doubled(
     slurm: Cluster, workspace: Workspace
 ) -> None:
     site = write_site(workspace.root, blocks=1)
-    victim = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(workspace.root), str(site)], cwd=ROOT, env=os.environ
-    )
-    left = wait_for_work(slurm, workspace)
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    with victim_of(workspace, site) as victim:
+        left = wait_for_work(slurm, workspace)
+        victim.kill()
+        victim.wait()
     assert slurm.job(left).state == "RUNNING"
     ending = run([part(1)], workspace, site)
     assert ending.complete
