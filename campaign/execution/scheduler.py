@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import getpass
 import json
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from campaign.execution.shell import answer_of
 from campaign.execution.squeue import Job, command, read_squeue
 from data_store.errors import Stopped
 from data_store.fingerprints import fingerprint
@@ -57,8 +57,15 @@ def jobs_of(scheduler: str, prefix: str, timeout_s: float) -> list[Job]:
     Stopped
         If the scheduler does not answer: what is there must be known before more is submitted.
     """
-    text = _asked(command() if scheduler == "slurm" else _QSTAT, timeout_s)
-    jobs = read_squeue(text).values() if scheduler == "slurm" else _read_qstat(text)
+    slurm = scheduler == "slurm"
+    text = _asked(command() if slurm else _QSTAT, timeout_s)
+    try:
+        jobs = list(read_squeue(text).values()) if slurm else _read_qstat(text)
+    except (ValueError, KeyError) as error:
+        raise Stopped(
+            f"the scheduler's list of jobs cannot be read: {error}",
+            "the same command goes on when it answers again",
+        ) from error
     return [j for j in jobs if j.name.startswith(prefix) and j.state in {"pending", "running"}]
 
 
@@ -107,17 +114,10 @@ def _asked(shell_command: str, timeout_s: float) -> str:
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_WAIT_S * attempt)
-        try:
-            ended = subprocess.run(
-                shell_command, shell=True, timeout=timeout_s, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            said = f"no answer in {timeout_s:g} s"
-            continue
-        if ended.returncode == 0:
-            return ended.stdout
-        said = (ended.stderr or ended.stdout).strip()[-500:]
+        code, out, err = answer_of(shell_command, timeout_s)
+        if code == 0:
+            return out
+        said = (err or out).strip()[-500:]
     raise Stopped(
         f"the scheduler does not answer `{shell_command.split()[0]}`: {said}",
         "is this a host that may ask it? The same command goes on later",
