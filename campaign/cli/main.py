@@ -27,6 +27,7 @@ from campaign.cli.display import (
     print_report,
     progress_view,
 )
+from campaign.cli.doctor import doctor
 from campaign.cli.operations import cancel, data, retry, why
 from campaign.cli.options import (
     FolderArgument,
@@ -222,6 +223,7 @@ def export(
 
 
 app.command()(cancel)
+app.command()(doctor)
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")
