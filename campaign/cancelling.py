@@ -74,6 +74,7 @@ def cancel(workspace: Workspace, *, drain: bool = False, patience_s: float = 120
     Stopped
         If the driver does not stop in time, or the batch system does not answer.
     """
+    from campaign.execution.driver_submission import cancel_driver_jobs
     from campaign.execution.leftovers import end_left_by
 
     write_atomic(
@@ -84,7 +85,12 @@ def cancel(workspace: Workspace, *, drain: bool = False, patience_s: float = 120
         try:
             with workspace.locked(), Ledger(workspace.ledger) as ledger:
                 launched = [r for r in read_ledger(workspace.ledger) if r["event"] == "launched"]
-                processes, jobs = end_left_by(workspace, launched[-1] if launched else {}, ledger)
+                last = launched[-1] if launched else {}
+                jobs = cancel_driver_jobs(
+                    workspace, last.get("scheduler", "local"), last.get("command_timeout_s", 60)
+                )
+                processes, blocks = end_left_by(workspace, last, ledger)
+                jobs += blocks
                 ledger.write("cancelled", drain=drain, orphans=processes, jobs=jobs)
                 withdraw(workspace)
                 return Cancelled(driver, processes, jobs)

@@ -41,7 +41,7 @@ from campaign.cli.options import (
 from campaign.cli.plan import plan
 from campaign.plan.power import power_of
 from campaign.templates import templates
-from data_store.errors import CampaignError
+from data_store.errors import CampaignError, unknown_name
 
 __all__ = ["app", "main"]
 
@@ -52,6 +52,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+DRIVERS = ("local", "slurm", "pbs")
+"""Where a launch's driver runs: this process, or a job."""
+
 app.command()(plan)
 
 
@@ -109,6 +112,10 @@ def launch(
         ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to make.")] = None,
+    driver: Annotated[
+        str, typer.Option(help="local, or slurm (pbs): a job that submits its own successor.")
+    ] = "local",
+    detach: Annotated[bool, typer.Option("--detach", help="Leave this terminal.")] = False,
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -116,6 +123,20 @@ def launch(
     """Run a campaign; the same command starts and resumes."""
     campaign = open_campaign(folder, workspace, assignments)
     console = console_for(stderr=as_json)
+    if driver not in DRIVERS:
+        raise unknown_name("driver", driver, DRIVERS)
+    if detach or driver != "local":
+        as_job = driver != "local"
+        number, log = campaign.launch_elsewhere(
+            site, as_job=as_job, budget_node_hours=budget, until=until
+        )
+        if as_json:
+            say({"driver": "job" if as_job else "process", "id": number, "log": str(log)})
+            return
+        what = f"{'job' if as_job else 'process'} {number}"
+        console.print(f"the driver is {what}; it writes to {log}", soft_wrap=True, highlight=False)
+        console.print(f"next: `campaign status {folder}`, `campaign cancel {folder}`")
+        return
     with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
         outcome = campaign.launch(site, display, budget_node_hours=budget, until=until)
     for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):

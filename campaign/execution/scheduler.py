@@ -18,7 +18,7 @@ from campaign.execution.squeue import Job, command, read_squeue
 from data_store.errors import Stopped
 from data_store.fingerprints import fingerprint
 
-__all__ = ["cancel_jobs", "is_for_good", "job_prefix", "jobs_of"]
+__all__ = ["cancel_jobs", "driver_job_name", "is_for_good", "job_prefix", "jobs_of"]
 
 _FOR_GOOD = (
     "invalid account",
@@ -41,6 +41,11 @@ _TRIES, _WAIT_S = 5, 3.0
 def job_prefix(workspace: Path) -> str:
     """How the names of all jobs of a workspace begin, and no others."""
     return f"campaign-{fingerprint(str(workspace.resolve()))[:10]}"
+
+
+def driver_job_name(workspace: Path) -> str:
+    """Name of the job that is the workspace's driver; no block's name begins like it."""
+    return f"driver-{fingerprint(str(workspace.resolve()))[:10]}"
 
 
 def is_for_good(refusal: str) -> bool:
