@@ -19,6 +19,7 @@ from campaign.ledger import Ledger, read_ledger
 from campaign.plan.build import Plan, build_plan
 from campaign.progress import Progress, progress_of, with_quarantine, with_running
 from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
+from campaign.sites.fitness import refuse_unfit
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
 from campaign.sites.site import BatchSite, Site
 from campaign.spec.model import CampaignSpec, read_spec
@@ -160,8 +161,13 @@ class Campaign:
         """
         return build_plan(thaw(self.workspace))
 
-    def validate(self) -> Plan:
+    def validate(self, site: str | None = None) -> Plan:
         """Check everything that can be checked without computing.
+
+        Parameters
+        ----------
+        site : str, optional
+            A site that is to serve it.
 
         Returns
         -------
@@ -177,6 +183,8 @@ class Campaign:
 
         spec = self.spec
         check_owner(self.workspace, spec.campaign.name)
+        if site is not None:
+            refuse_unfit(self.site(site), spec)
         preflight(spec)
         return build_plan(spec)
 
@@ -238,7 +246,6 @@ class Campaign:
         """
         from campaign.execution.driver_submission import detach, submit_driver
         from campaign.launching import Limits
-        from campaign.sites.fitness import refuse_unfit
 
         found, limits = self.site(site), Limits(budget_node_hours, until)
         refuse_unfit(found, self.validate().spec, limits.budget_node_hours)

@@ -80,13 +80,14 @@ def init(
 @app.command()
 def validate(
     folder: FolderArgument,
+    site: SiteOption = "local",
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a campaign without computing: all errors at once."""
+    """Check a campaign, and that a site can serve it, without computing: all errors at once."""
     campaign = open_campaign(folder, workspace, assignments)
-    plan = campaign.validate()
+    plan = campaign.validate(site)
     stages: dict[str, int] = {}
     for part in plan.parts:
         stages[part.stage] = stages.get(part.stage, 0) + (part.items.count if part.items else 1)
