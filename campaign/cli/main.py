@@ -38,6 +38,7 @@ from campaign.cli.options import (
     say,
 )
 from campaign.cli.plan import plan
+from campaign.cli.sites import sites
 from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError
@@ -221,6 +222,7 @@ def export(
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")
+app.add_typer(sites, name="sites")
 
 
 def main() -> None:

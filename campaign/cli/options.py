@@ -21,6 +21,7 @@ __all__ = [
     "WorkspaceOption",
     "open_campaign",
     "say",
+    "settings_of",
 ]
 
 FolderArgument = Annotated[
@@ -41,7 +42,7 @@ WorkspaceOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 
 
-def _settings(assignments: list[str] | None) -> dict[str, Any]:
+def settings_of(assignments: list[str] | None) -> dict[str, Any]:
     """Values by dotted key from ``KEY=VALUE``, the value as TOML, or a bare string."""
     found = {}
     for text in assignments or []:
@@ -59,7 +60,7 @@ def open_campaign(
     folder: Path, workspace: Path | None = None, assignments: list[str] | None = None
 ) -> Campaign:
     """Campaign of a folder or file, with what ``--workspace`` and ``--set`` say."""
-    return Campaign.read(folder, settings=_settings(assignments), workspace=workspace)
+    return Campaign.read(folder, settings=settings_of(assignments), workspace=workspace)
 
 
 def say(data: dict[str, Any]) -> None:
