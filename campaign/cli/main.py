@@ -39,6 +39,7 @@ from campaign.cli.options import (
     say,
 )
 from campaign.cli.plan import plan
+from campaign.cli.sites import sites
 from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError, unknown_name
@@ -249,6 +250,7 @@ app.command()(doctor)
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")
+app.add_typer(sites, name="sites")
 
 
 def main() -> None:

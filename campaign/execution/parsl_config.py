@@ -10,8 +10,10 @@ where there are any.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from campaign.execution import even_clock
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.providers import batch_provider
 from campaign.sites.site import BatchPool, BatchSite, Pool, Site, available_cores
+from data_store.errors import InputError
 
 __all__ = ["THREAD_VARIABLES", "capacity_of", "parsl_config", "ranks_of", "workers_of"]
 
@@ -85,8 +88,16 @@ def parsl_config(site: Site, run_dir: Path, watch: BlockWatch) -> Config:
     run_dir : Path
         Where Parsl keeps its logs and scripts.
     watch : BlockWatch
-        Guards and records the blocks of a cluster.
+        Guards and records the blocks of a cluster; those of a function that the site names
+        (``site.python``) are that function's business.
+
+    Raises
+    ------
+    InputError
+        If the site names a function that is not there, or that makes something else.
     """
+    if site.site.python:
+        return _given_config(site, run_dir)
     batch = isinstance(site, BatchSite)
     return Config(
         executors=[_executor(site, name, watch) for name in site.pools],
@@ -99,6 +110,28 @@ def parsl_config(site: Site, run_dir: Path, watch: BlockWatch) -> Config:
         # Parsl's default, debug level, writes 38 MB per 10,000 tasks.
         initialize_logging=FileLogging(level=logging.WARNING),
     )
+
+
+def _given_config(site: Site, run_dir: Path) -> Config:
+    """What the user's function makes: one executor for each pool, under the pool's name."""
+    module, _, name = site.site.python.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"site.python = {site.site.python!r}: {error}",
+            "install the module beside campaign, or put its folder on PYTHONPATH",
+        ) from error
+    sys.stderr.write(f"site {site.site.name}: running {site.site.python} for its executors\n")
+    made = function(site, run_dir)
+    labels = {each.label for each in made.executors} if isinstance(made, Config) else set()
+    if not labels >= set(site.pools):
+        raise InputError(
+            f"site.python = {site.site.python!r} gave {type(made).__name__} with executors "
+            f"{sorted(labels)}, not a parsl.Config with one for each of {sorted(site.pools)}",
+            "label each executor as the pool that it serves",
+        )
+    return made
 
 
 def _executor(site: Site, name: str, watch: BlockWatch) -> HighThroughputExecutor:

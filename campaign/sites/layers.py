@@ -28,16 +28,37 @@ from data_store.errors import InputError, unknown_name
 
 __all__ = [
     "LayeredSite",
+    "Value",
     "layered_site",
     "packaged_sites",
     "read_site",
     "refuse_blanks",
     "site_settings",
     "sites_by_name",
+    "user_sites",
 ]
 
 _SET = "--set"
+_DEFAULT = "default"
 _TABLES = ("site", "pools", "driver")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a site.
+
+    Parameters
+    ----------
+    key : str
+        Dotted.
+    value : object
+    origin : str
+        File that gave it, ``--set``, or ``default``.
+    """
+
+    key: str
+    value: Any
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,14 @@ class LayeredSite:
         """Dotted keys that the user has yet to fill."""
         return [key for key, value in _leaves(self.site.model_dump()) if is_blank(value)]
 
+    @property
+    def values(self) -> list[Value]:
+        """Every value and where it is from, in the order of the model."""
+        return [
+            Value(key, value, self.origins.get(key, _DEFAULT))
+            for key, value in _leaves(self.site.model_dump(mode="json"))
+        ]
+
 
 def packaged_sites() -> dict[str, Path]:
     """Site files that come with the package, by name."""
@@ -74,9 +103,14 @@ def sites_by_name(campaign_folder: Path | None = None) -> dict[str, list[Path]]:
     return dict(sorted(found.items()))
 
 
-def _folders(campaign_folder: Path | None) -> list[Path]:
+def user_sites() -> Path:
+    """Folder of the user's own site files."""
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    folders = [Path(str(resources.files("site_configs"))), config / "campaign" / "sites"]
+    return config / "campaign" / "sites"
+
+
+def _folders(campaign_folder: Path | None) -> list[Path]:
+    folders = [Path(str(resources.files("site_configs"))), user_sites()]
     return [*folders, campaign_folder / "sites"] if campaign_folder else folders
 
 

@@ -118,7 +118,8 @@ class BatchPool(Pool):
     """Memory that a block gets on each node; unset, the scheduler's default."""
 
     exclusive: bool = True
-    """Whether a block has its nodes to itself. Say false on shared partitions."""
+    """Whether a block has its nodes to itself. Say false on shared partitions. For Slurm: a PBS
+    queue says so itself."""
 
     scheduler_options: tuple[str, ...] = ()
     """More options of the batch script, a line each, without ``#SBATCH``: ``--mail-type=NONE``."""
@@ -285,6 +286,21 @@ class BatchSite(Site):
                 f"{head.start_up_s}, grace_s = {head.grace_s} for checkpoints, least_useful_s = "
                 f"{head.least_useful_s})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> BatchSite:
+        if self.site.scheduler == "pbs":
+            idle = [
+                f"pools.{name}.{key}"
+                for name, pool in self.pools.items()
+                for key in ("qos", "constraint")
+                if getattr(pool, key)
+            ]
+            if idle:
+                raise ValueError(
+                    f"{', '.join(idle)}: Slurm's alone; for PBS write it in scheduler_options"
+                )
         return self
 
 

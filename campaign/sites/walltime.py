@@ -10,10 +10,10 @@ import re
 __all__ = ["seconds_of_walltime", "walltime_of_seconds"]
 
 _FORMS = (
-    re.compile(r"(?P<minutes>\d+)"),
-    re.compile(r"(?P<minutes>\d+):(?P<seconds>\d+)"),
-    re.compile(r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)"),
-    re.compile(r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?"),
+    re.compile(r"(?P<minutes>\d+)", re.ASCII),
+    re.compile(r"(?P<minutes>\d+):(?P<seconds>\d+)", re.ASCII),
+    re.compile(r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)", re.ASCII),
+    re.compile(r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?", re.ASCII),
 )
 _UNIT_S = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
 

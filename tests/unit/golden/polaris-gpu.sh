@@ -1,0 +1,26 @@
+# qsub -q preemptable -A <account> <run folder>/submit_scripts/campaign-<workspace>-gpu.<time>
+#!/bin/bash
+
+#PBS -S /bin/bash
+#PBS -N campaign-<workspace>-gpu.<time>
+#PBS -m n
+#PBS -l walltime=06:00:00
+#PBS -l select=1:ncpus=32:ngpus=4
+#PBS -o <run folder>/submit_scripts/campaign-<workspace>-gpu.<time>.stdout
+#PBS -e <run folder>/submit_scripts/campaign-<workspace>-gpu.<time>.stderr
+#PBS -l filesystems=home:eagle
+#PBS -l place=scatter
+#PBS -r n
+
+export CAMPAIGN_DEADLINE_UNIX=$(( ${SLURM_JOB_END_TIME:-$(( $(date +%s) + 21600 ))} - 60 ))
+export OMP_NUM_THREADS=1
+export MKL_NUM_THREADS=1
+export OPENBLAS_NUM_THREADS=1
+export OPENMM_CPU_THREADS=1
+export NUMEXPR_NUM_THREADS=1
+
+
+export JOBNAME="campaign-<workspace>-gpu.<time>"
+
+<python> -P -m campaign.execution.even_clock process_worker_pool.py  --max_workers_per_node=4 -a <addresses> -p 0 -c 1e-06 -m None --poll 10 --port=<port> --cert_dir <certificates> --logdir=<run folder>/gpu --logconf=<run folder>/gpu/log_config/log_config.pkl --block_id=<block> --hb_period=30  --hb_threshold=300 --drain_period=21420 --cpu-affinity none  --mpi-launcher=mpiexec --available-accelerators 0 1 2 3
+
