@@ -237,11 +237,6 @@ class BlockWatch:
                 node_hours=round(block.node_hours, 6),
             )  # fmt: skip
 
-    def close(self) -> None:
-        """Take it that what is still open ends now: all jobs have been cancelled."""
-        for block in self.blocks:
-            self.seen(block.job, "cancelled", reason="the launch ended")
-
 
 def _later(block: Block, state: State, elapsed_s: float, reason: str, hosts: str) -> Block:
     """The block as it is now; how long it ran never grows less."""

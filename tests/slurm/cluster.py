@@ -211,6 +211,11 @@ class Cluster:
         """Daemon of a node, if it lives."""
         return daemon(self.conf, self.folder / "run" / f"slurmd.{node}.pid")
 
+    def slurmctld(self) -> psutil.Process:
+        """The scheduler's daemon; what is done to it must be undone before the test ends."""
+        (found,) = daemons(self.conf, "slurmctld")
+        return found
+
     def down(self, node: str) -> None:
         """Lose a node at once: its jobs end NODE_FAIL or wait for two minutes; it comes back."""
         self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
