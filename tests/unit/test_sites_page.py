@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from campaign.sites import site as site_module
 from campaign.sites.layers import layered_site, packaged_sites, read_site
+from campaign.sites.driver_job import DriverJob
 from campaign.sites.site import BatchHeader, BatchPool, Pool, SiteHeader
 from tests.unit import pages
 
@@ -27,6 +28,7 @@ TABLES: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`[site]` of a cluster": (BatchHeader, SiteHeader),
     "`[pools.NAME]`": (Pool, None),
     "`[pools.NAME]` of a cluster": (BatchPool, Pool),
+    "`[driver]`": (DriverJob, None),
 }
 
 
