@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,9 +15,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from campaign.sites import site as site_module
-from campaign.sites.layers import layered_site, packaged_sites, read_site
 from campaign.sites.driver_job import DriverJob
+from campaign.sites.layers import layered_site, packaged_sites, read_site
 from campaign.sites.site import BatchHeader, BatchPool, Pool, SiteHeader
 from tests.unit import pages
 
@@ -50,7 +50,7 @@ def _default(field: FieldInfo) -> str:
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """What stands below each field in the source, on one line."""
-    tree = ast.parse(inspect.getsource(site_module))
+    tree = ast.parse(inspect.getsource(sys.modules[model.__module__]))
     body = next(
         node.body
         for node in tree.body
