@@ -18,7 +18,15 @@ from dataclasses import dataclass
 from campaign.sites.walltime import seconds_of_walltime, walltime_of_seconds
 from data_store.errors import InputError
 
-__all__ = ["Answers", "Partition", "ask_slurm", "partitions_of", "records", "site_file"]
+__all__ = [
+    "Answers",
+    "Partition",
+    "ask_slurm",
+    "partitions_of",
+    "partitions_up",
+    "records",
+    "site_file",
+]
 
 _LONGEST_S, _SHORTEST_S = 24 * 3600, 600
 _MOST_BLOCKS = 8
@@ -106,17 +114,22 @@ def _fields(block: str) -> dict[str, str]:
 
 
 def partitions_of(answers: Answers) -> list[Partition]:
-    """Partitions that are up and have nodes, the default one first, then the longest limits."""
+    """Partitions that are of use: up, with nodes and time; the default first, then the longest."""
+    found = partitions_up(answers)
+    usable = [p for p in found if p.nodes and (p.limit_s is None or p.limit_s >= _SHORTEST_S)]
+    return sorted(usable, key=lambda p: (not p.default, -(p.limit_s or 10**9)))
+
+
+def partitions_up(answers: Answers) -> list[Partition]:
+    """All partitions that are up."""
     lines = (line.strip().split("|") for line in answers.sinfo.splitlines())
     up = {line[0] for line in lines if len(line) == 2 and line[1] == "up"}
     nodes = records(answers.nodes)
-    found = [
+    return [
         _partition(record, [node for node in nodes if _is_in(node, record["PartitionName"])])
         for record in records(answers.partitions)
         if record.get("PartitionName") in up
     ]
-    usable = [p for p in found if p.nodes and (p.limit_s is None or p.limit_s >= _SHORTEST_S)]
-    return sorted(usable, key=lambda p: (not p.default, -(p.limit_s or 10**9)))
 
 
 def _is_in(node: Mapping[str, str], partition: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from campaign.plan.stages import STAGES
+from campaign.sites.partitions import known_partitions, misfits
 from campaign.sites.site import BatchSite, LocalSite, Role, Site
 from campaign.spec.model import CampaignSpec
 from campaign.spec.problems import Problem, refuse
@@ -41,6 +42,8 @@ def problems_with(site: Site, spec: CampaignSpec) -> Iterator[Problem]:
     if isinstance(site, BatchSite):
         yield from _ranks(site, spec)
         yield from _jobs(site)
+        partitions = known_partitions(site)
+        yield from misfits(site, partitions) if partitions is not None else ()
 
 
 def _roles(spec: CampaignSpec) -> set[str]:

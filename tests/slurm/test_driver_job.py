@@ -97,3 +97,20 @@ def test_a_driver_that_ends_by_itself_has_no_successor(
     slurm.wait_for(first, "FAILED" if code else "COMPLETED")
     assert log.read_text().count("begun") == 1
     assert not [j for j in slurm.jobs() if j.state in {"PENDING", "RUNNING"}]
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan", "launch"])
+def test_what_a_partition_never_gives_is_refused_alike(
+    slurm: Cluster, tiny: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], verb: str,
+) -> None:  # fmt: skip
+    site = write_site(tmp_path)
+    command = ["campaign", verb, str(tmp_path), "--site", str(site), "--set"]
+    monkeypatch.setattr(sys, "argv", [*command, "pools.cpu.partition=short"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "pools.cpu.walltime" in said
+    assert "partition short allows" in said
+    assert not slurm.jobs()
