@@ -7,19 +7,23 @@ is found again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign.cancelling import Cancelled, cancel
 from campaign.freezing import check_launched, check_owner, thaw
-from campaign.ledger import Ledger
+from campaign.ledger import Ledger, read_ledger
 from campaign.plan.build import Plan, build_plan
 from campaign.progress import Progress, progress_of, with_quarantine, with_running
 from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
+from campaign.sites.fitness import refuse_unfit
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
-from campaign.sites.site import Site
+from campaign.sites.site import BatchSite, Site
 from campaign.spec.model import CampaignSpec, read_spec
+from campaign.spending import Spending, spending_of
 from campaign.templates import write_template
 from campaign.verifying import Verification, verify
 from campaign.why import Explanation, explain
@@ -34,6 +38,11 @@ __all__ = ["Campaign"]
 
 def _show_nothing(progress: Progress) -> None:
     """Display of a script that did not ask for one."""
+
+
+def _absolute(site: str) -> str:
+    """A site's name, or the absolute path of its file."""
+    return str(Path(site).resolve()) if site.endswith(".toml") else site
 
 
 @dataclass(frozen=True)
@@ -152,8 +161,13 @@ class Campaign:
         """
         return build_plan(thaw(self.workspace))
 
-    def validate(self) -> Plan:
+    def validate(self, site: str | None = None) -> Plan:
         """Check everything that can be checked without computing.
+
+        Parameters
+        ----------
+        site : str, optional
+            A site that is to serve it.
 
         Returns
         -------
@@ -169,6 +183,8 @@ class Campaign:
 
         spec = self.spec
         check_owner(self.workspace, spec.campaign.name)
+        if site is not None:
+            refuse_unfit(self.site(site), spec)
         preflight(spec)
         return build_plan(spec)
 
@@ -203,12 +219,84 @@ class Campaign:
         limits = Limits(budget_node_hours, until)
         return launch(self.spec, self.workspace, self.site(site), display, limits)
 
+    def launch_elsewhere(
+        self,
+        site: str = "local",
+        *,
+        as_job: bool = False,
+        budget_node_hours: float | None = None,
+        until: str | None = None,
+    ) -> tuple[str, Path]:
+        """Launch by a driver of its own: detached on this host, or a job of the site's cluster.
+
+        Everything is checked here first. Parameters are those of `launch`; a job submits its own
+        successor before its walltime.
+
+        Returns
+        -------
+        str, Path
+            Process id, or job; and the file that the driver writes to.
+
+        Raises
+        ------
+        InputError
+            If a launch could not run through, or a driver is at work.
+        Stopped
+            If the batch system does not answer.
+        """
+        from campaign.execution.driver_submission import detach, submit_driver
+        from campaign.launching import Limits
+
+        found, limits = self.site(site), Limits(budget_node_hours, until)
+        refuse_unfit(found, self.validate().spec, limits.budget_node_hours)
+        self.workspace.prepare()
+        with self.workspace.locked():
+            pass
+        arguments = ["launch", str(self.file), "--site", _absolute(site)]
+        arguments += ["--workspace", str(self.workspace.root)]
+        arguments += [] if budget_node_hours is None else ["--budget", str(budget_node_hours)]
+        arguments += [] if until is None else ["--until", until]
+        for key, value in self.settings.items():
+            arguments += ["--set", f"{key}={json.dumps(value)}"]
+        if not as_job:
+            process, log = detach(self.workspace, arguments)
+            return str(process), log
+        if not isinstance(found, BatchSite):
+            raise InputError(
+                f"site {site} has no batch system for the driver's job",
+                "give a cluster's site, or --detach",
+            )
+        job = submit_driver(self.workspace, found, arguments)
+        return job, self.workspace.logs / "driver.log"
+
     def status(self) -> Progress:
         """How far the last launch is, or has come."""
         plan = self.launched_plan()
         found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
         found = with_running(found, self.workspace.running)
         return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+
+    def spending(self) -> Spending:
+        """Blocks now and node-hours so far, of all launches on a cluster."""
+        return spending_of(read_ledger(self.workspace.ledger))
+
+    def cancel(self, *, drain: bool = False) -> Cancelled:
+        """Stop the driver, wherever it runs, and end all processes and jobs of this campaign.
+
+        Parameters
+        ----------
+        drain : bool
+            Let tasks in flight end first.
+
+        Raises
+        ------
+        InputError
+            If nothing was launched.
+        Stopped
+            If the driver does not stop, or the batch system does not answer.
+        """
+        check_launched(self.workspace)
+        return cancel(self.workspace, drain=drain)
 
     def retry(self, items: Sequence[str] = (), cause: str | None = None) -> list[Quarantined]:
         """Lift quarantines: the next launch tries these parts again, with fresh tries.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from campaign.cancelling import withdraw
 from campaign.freezing import check_owner, freeze
 from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
@@ -126,10 +127,13 @@ def launch(
             preflight(spec)
         freeze(workspace, spec)
         refuse_damaged(plan, workspace)
+        withdraw(workspace)
         orphans, jobs = end_leftovers(workspace, site, ledger)
         ledger.write(
             "launched", campaign=spec.campaign.name, site=site.site.name, orphans=orphans,
-            jobs=jobs, parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
+            jobs=jobs, scheduler=site.site.scheduler,
+            command_timeout_s=getattr(site.site, "command_timeout_s", None) or 60,
+            parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
             until=limits.until, **provenance(),
         )  # fmt: skip
         started = time.monotonic()

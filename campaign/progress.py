@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,12 @@ class Progress:
         return replace(self, stages=stages)
 
 
-def _done_items(part: PlannedPart, parts_root: Path, work_root: Path) -> int:
+def _done_items(
+    part: PlannedPart, parts_root: Path, work_root: Path, made: Container[str] | None
+) -> int:
     total = part.items.count if part.items else 1
-    if is_made(parts_root, part.stage, part.fingerprint):
+    known = part.fingerprint in made if made is not None else None
+    if known or (known is None and is_made(parts_root, part.stage, part.fingerprint)):
         return total
     if part.items is None:
         return 0
@@ -147,13 +150,26 @@ def with_quarantine(progress: Progress, entries: Iterable[Quarantined]) -> Progr
     return replace(counted, quarantined=found)
 
 
-def progress_of(plan: Iterable[PlannedPart], parts_root: Path, work_root: Path) -> Progress:
-    """Read progress from the workspace."""
+def progress_of(
+    plan: Iterable[PlannedPart],
+    parts_root: Path,
+    work_root: Path,
+    made: Container[str] | None = None,
+) -> Progress:
+    """Read progress from the workspace.
+
+    Parameters
+    ----------
+    plan : iterable of PlannedPart
+    parts_root, work_root : Path
+    made : container of str, optional
+        Fingerprints of what is made, where that is known without looking.
+    """
     totals: dict[str, list[int]] = {}
     for part in plan:
         row = totals.setdefault(part.stage, [0, 0])
         row[0] += part.items.count if part.items else 1
-        row[1] += _done_items(part, parts_root, work_root)
+        row[1] += _done_items(part, parts_root, work_root, made)
     return Progress(
         tuple(
             StageProgress(name, STAGES[name].title, *totals[name])

@@ -1,21 +1,19 @@
 """`Workspace`: all paths of one campaign named in one place, and the lock of its driver.
 
-A workspace belongs to one campaign for good: its frozen campaign file says which. A lock held by
-the driver's process (released by the kernel when that dies) keeps a second driver out. Deleting
-anything is not done here.
+A workspace belongs to one campaign for good: its frozen campaign file says which. Deleting anything
+is not done here.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_store.errors import InputError, WorkspaceError
+from campaign.driver_lock import held
+from data_store.errors import WorkspaceError
 
 __all__ = ["Workspace"]
 
@@ -112,31 +110,14 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the workspace as its only driver.
+        """Hold the workspace as its only driver; see `campaign.driver_lock`.
 
         Raises
         ------
         InputError
-            If another driver holds it.
+            If another driver holds it, on whatever host.
         WorkspaceError
             If the lock file cannot be written.
         """
-        path = self.root / "driver.lock"
-        try:
-            handle = path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise WorkspaceError(f"cannot write {path}: {error.strerror}") from error
-        with handle:
-            try:
-                # A POSIX lock belongs to the process: no child inherits it, and death frees it.
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                handle.seek(0)
-                raise InputError(
-                    f"another driver is at work in {self.root}: {handle.read().strip()}",
-                    "wait for it or stop it; `campaign status` shows how far it is",
-                ) from error
-            handle.truncate(0)
-            handle.write(f"pid {os.getpid()} on {platform.node()}\n")
-            handle.flush()
+        with held(self.root):
             yield

@@ -27,7 +27,8 @@ from campaign.cli.display import (
     print_report,
     progress_view,
 )
-from campaign.cli.operations import data, retry, why
+from campaign.cli.doctor import doctor
+from campaign.cli.operations import cancel, data, retry, why
 from campaign.cli.options import (
     FolderArgument,
     JsonOption,
@@ -41,7 +42,7 @@ from campaign.cli.plan import plan
 from campaign.cli.sites import sites
 from campaign.plan.power import power_of
 from campaign.templates import templates
-from data_store.errors import CampaignError
+from data_store.errors import CampaignError, unknown_name
 
 __all__ = ["app", "main"]
 
@@ -52,6 +53,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+DRIVERS = ("local", "slurm", "pbs")
+"""Where a launch's driver runs: this process, or a job."""
+
 app.command()(plan)
 
 
@@ -77,13 +81,14 @@ def init(
 @app.command()
 def validate(
     folder: FolderArgument,
+    site: SiteOption = "local",
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a campaign without computing: all errors at once."""
+    """Check a campaign, and that a site can serve it, without computing: all errors at once."""
     campaign = open_campaign(folder, workspace, assignments)
-    plan = campaign.validate()
+    plan = campaign.validate(site)
     stages: dict[str, int] = {}
     for part in plan.parts:
         stages[part.stage] = stages.get(part.stage, 0) + (part.items.count if part.items else 1)
@@ -109,6 +114,10 @@ def launch(
         ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to make.")] = None,
+    driver: Annotated[
+        str, typer.Option(help="local, or slurm (pbs): a job that submits its own successor.")
+    ] = "local",
+    detach: Annotated[bool, typer.Option("--detach", help="Leave this terminal.")] = False,
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -116,6 +125,20 @@ def launch(
     """Run a campaign; the same command starts and resumes."""
     campaign = open_campaign(folder, workspace, assignments)
     console = console_for(stderr=as_json)
+    if driver not in DRIVERS:
+        raise unknown_name("driver", driver, DRIVERS)
+    if detach or driver != "local":
+        as_job = driver != "local"
+        number, log = campaign.launch_elsewhere(
+            site, as_job=as_job, budget_node_hours=budget, until=until
+        )
+        if as_json:
+            say({"driver": "job" if as_job else "process", "id": number, "log": str(log)})
+            return
+        what = f"{'job' if as_job else 'process'} {number}"
+        console.print(f"the driver is {what}; it writes to {log}", soft_wrap=True, highlight=False)
+        console.print(f"next: `campaign status {folder}`, `campaign cancel {folder}`")
+        return
     with LiveDisplay(console) if console.is_terminal else LineDisplay(console) as display:
         outcome = campaign.launch(site, display, budget_node_hours=budget, until=until)
     for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):
@@ -149,12 +172,15 @@ def status(
     if as_json:
         while True:
             progress = campaign.status()
-            say(progress.to_json())
+            say({**progress.to_json(), "spending": campaign.spending().to_json()})
             if not watch or progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
         console.print(progress_view(campaign.status()))
+        spending = campaign.spending()
+        if spending.blocks or spending.refusal:
+            console.print(spending.in_words, highlight=False, soft_wrap=True)
         return
     with LiveDisplay(console) as display:
         while True:
@@ -219,6 +245,8 @@ def export(
     Console(highlight=False).print(f"wrote {found['count']} {what} to {to}")
 
 
+app.command()(cancel)
+app.command()(doctor)
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")

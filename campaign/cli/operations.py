@@ -1,4 +1,4 @@
-"""``campaign retry``, ``why`` and ``data verify``: looking after what was launched.
+"""``campaign cancel``, ``retry``, ``why`` and ``data verify``: looking after what was launched.
 
 Words for a person; what is said is found out by `campaign.why`, `quarantine` and `verifying`.
 """
@@ -22,7 +22,7 @@ from campaign.cli.options import (
 from campaign.quarantine import CAUSES
 from campaign.why import Attempt, Explanation
 
-__all__ = ["data", "retry", "why"]
+__all__ = ["cancel", "data", "retry", "why"]
 
 data = typer.Typer(help="What a campaign has stored.", no_args_is_help=True)
 
@@ -30,6 +30,30 @@ data = typer.Typer(help="What a campaign has stored.", no_args_is_help=True)
 def _console() -> Console:
     """Console for lines that hold anything: paths, messages of other programs."""
     return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def cancel(
+    folder: FolderArgument,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Let tasks in flight end first, however long it takes.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a launch, on whatever host it runs, and end all its processes and jobs."""
+    done = open_campaign(folder, workspace).cancel(drain=drain)
+    if as_json:
+        say(asdict(done))
+        return
+    console = _console()
+    if done.driver:
+        console.print(f"stopped: the driver, pid {done.driver['pid']} on {done.driver['host']}")
+    if done.jobs or done.processes:
+        console.print(
+            f"ended what a dead driver had left: {len(done.processes)} processes, jobs "
+            f"{', '.join(done.jobs) or 'none'}"
+        )
+    console.print(f"nothing of it is queued or running; `campaign launch {folder}` goes on")
 
 
 def retry(

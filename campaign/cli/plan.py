@@ -7,6 +7,7 @@ comparison by simulation. Nothing is launched or written.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -17,12 +18,15 @@ from campaign.cli.options import (
     FolderArgument,
     JsonOption,
     SetOption,
+    SiteOption,
     WorkspaceOption,
     open_campaign,
     say,
 )
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
+from campaign.plan.work import work_by_pool
 from campaign.progress import Progress, progress_of
+from campaign.sites.fitness import refuse_unfit
 from campaign.spec.model import CampaignSpec
 from campaign.statistics.design import Powered
 
@@ -31,6 +35,7 @@ __all__ = ["plan"]
 
 def plan(
     folder: FolderArgument,
+    site: SiteOption = "local",
     assignments: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -38,12 +43,17 @@ def plan(
     """Say what a campaign will take and what it can tell; some seconds, nothing is launched."""
     campaign = open_campaign(folder, workspace, assignments)
     built, places = campaign.plan(), campaign.workspace
+    at = campaign.site(site)
+    refuse_unfit(at, built.spec)
+    pools = work_by_pool(built.parts, places, at)
     progress = progress_of(built.parts, places.parts, places.work)
     study = study_of(built.spec) if len(built.spec.finetuning.arms) > 1 else None
     if as_json:
         say(
             {
                 "stages": _stages(progress),
+                "site": at.site.name,
+                "pools": [asdict(pool) for pool in pools],
                 "expert": _expert(built.spec),
                 "power": power_of(built.spec).to_json() if study else None,
                 "study": study.to_json() if study else None,
@@ -52,6 +62,8 @@ def plan(
         return
     console = console_for()
     console.print(_items_table(progress))
+    for pool in pools:
+        console.print(pool.in_words, highlight=False, soft_wrap=True)
     console.print(_expert_in_words(built.spec), highlight=False, soft_wrap=True)
     if study is None:
         console.print("one arm only: there is no comparison to plan", highlight=False)

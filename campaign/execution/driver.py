@@ -16,7 +16,7 @@ scheduler: on a cluster the queue decides.
 
 from __future__ import annotations
 
-import itertools
+import math
 import signal
 import threading
 import time
@@ -29,10 +29,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
+from campaign.execution.frontier import Frontier
 from campaign.execution.parsl_config import capacity_of
 from campaign.execution.tasks import Task, is_done, tasks_of
-from campaign.execution.workers import Workers, is_infrastructure_loss
+from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
@@ -46,10 +48,16 @@ from data_store.work import write_atomic
 __all__ = ["Driver", "Ending"]
 
 MAX_LOSSES = 8
-"""Losses with the infrastructure after which a task is taken to kill its workers itself."""
+"""Deaths of its worker after which a task is taken to kill its workers itself."""
+
+MAX_BLOCK_LOSSES = 24
+"""Losses with a whole block or node after which it is taken to kill those: they are many where
+nodes fail, walltimes are short or operators busy, and say little of the task."""
 
 QUEUED = 2
 """Tasks handed to a cluster's pool for each that it works at, so that no worker waits for us."""
+
+SHOWN_EVERY_S = 0.5
 
 MAX_SOFTWARE_TRIES = 2
 """Tries of a task that fails by the software."""
@@ -110,9 +118,20 @@ class Driver:
         self.watch = watch
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight: dict[Future[Answer], Task] = {}
-        self._losses: Counter[str] = Counter()
+        self._losses: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
+        self._draining = False
+        self._in_pool: Counter[str] = Counter()
+        self._wide = [part for part in self.plan if part.cores > 1]
+        self._shown_at = -math.inf
+        self._frontier = Frontier(
+            self.plan,
+            self._done,
+            self._quarantined,
+            lambda part: tasks_of(part, workspace, self._threads(part)),
+            self._lane,
+        )
 
     def run(self) -> Ending:
         """Make everything that can be made.
@@ -127,7 +146,7 @@ class Driver:
             If asked to by SIGINT or SIGTERM; a later launch goes on.
         """
         self._show()
-        if not self._open_parts():
+        if not self._frontier.open_parts:
             return self._ending()
         with (
             _stopping_signals() as stop,
@@ -135,45 +154,32 @@ class Driver:
                 self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
             ) as workers,
         ):
-            while self._flight or self._next_tasks():
-                if stop.is_set():
-                    raise Stopped("stopped; finished work is kept", "the same command goes on")
+            while self._flight or self._draining or self._frontier.heads():
+                self._heed(wish_of(self.workspace), stop)
                 workers.check()
-                self._hand_out(workers)
+                if not self._draining:
+                    self._hand_out(workers)
                 self._refuse_to_wait_for_nothing()
                 finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    self._take_in(self._flight.pop(future), future)
-                if finished:
-                    self._show()
+                    task = self._flight.pop(future)
+                    self._in_pool[self._pool(task.part)] -= 1
+                    self._take_in(task, future)
+                self._show_now_and_then()
+        self._show()
         return self._ending()
 
-    def _open_parts(self) -> list[PlannedPart]:
-        """Parts that are neither made, nor quarantined, nor blocked by one that is."""
-        lost = set(self._quarantined)
-        opened = []
-        for part in self.plan:
-            if part.fingerprint in self._done:
-                continue
-            if part.fingerprint in lost or part.needs & lost:
-                lost.add(part.fingerprint)
-            else:
-                opened.append(part)
-        return opened
+    def _heed(self, wish: str | None, stop: threading.Event) -> None:
+        """Stop where that is asked for, by a signal or by `campaign cancel`.
 
-    def _next_tasks(self) -> list[Task]:
-        """Tasks that could be handed out now, in order of precedence."""
-        busy = {task.name for task in self._flight.values()}
-        merging = {t.part.fingerprint for t in self._flight.values()}
-        tasks = []
-        for part in self._open_parts():
-            if not part.needs <= self._done:
-                continue
-            found = tasks_of(part, self.workspace, self._threads(part))
-            if found[0].merges and part.fingerprint in merging:
-                continue
-            tasks += [task for task in found if task.name not in busy]
-        return tasks
+        Raises
+        ------
+        Stopped
+            At once, or, where the wish is to drain, when nothing is in flight any more.
+        """
+        self._draining = wish == "drain"
+        if stop.is_set() or wish == "now" or (self._draining and not self._flight):
+            raise Stopped("stopped; finished work is kept", "the same command goes on")
 
     def _threads(self, part: PlannedPart) -> int:
         return self.site.pools[self._pool(part)].threads_per_worker
@@ -181,38 +187,47 @@ class Driver:
     def _pool(self, part: PlannedPart) -> Any:
         return self.site.pool_of(part.role)
 
+    def _lane(self, part: PlannedPart) -> str:
+        """Pools of a cluster do not wait for each other; on one machine all share its cores."""
+        return str(self._pool(part)) if isinstance(self.site, BatchSite) else ""
+
     def _hand_out(self, workers: Workers) -> None:
-        """Submit in order of precedence until the head of the queue does not fit."""
-        for task in self._next_tasks():
-            if not self._fits(task) or self._waited_for(task):
+        """Submit in order of precedence until the head of each queue does not fit."""
+        while True:
+            heads = [t for t in self._frontier.heads() if self._fits(t) and not self._waited_for(t)]
+            if not heads:
                 return
-            pool = self._pool(task.part)
-            mark = self.workspace.running / f"{task.name}.json"
-            self.ledger.write(
-                "submitted",
-                task=task.name,
-                stage=task.part.stage,
-                label=task.part.label,
-                fingerprint=task.part.fingerprint,
-                items=task.items,
-                pool=pool,
-            )
-            future = workers.submit(
-                pool, task.function, list(task.requests), str(mark), task.part.cores
-            )
-            self._flight[future] = task
-            self._show()
+            for task in heads:
+                self._submit(workers, task)
+
+    def _submit(self, workers: Workers, task: Task) -> None:
+        pool = self._pool(task.part)
+        mark = self.workspace.running / f"{task.name}.json"
+        self.ledger.write(
+            "submitted",
+            task=task.name,
+            stage=task.part.stage,
+            label=task.part.label,
+            fingerprint=task.part.fingerprint,
+            items=task.items,
+            pool=pool,
+        )
+        future = workers.submit(
+            pool, task.function, list(task.requests), str(mark), task.part.cores
+        )
+        self._frontier.take(task)
+        self._flight[future] = task
+        self._in_pool[pool] += 1
 
     def _fits(self, task: Task) -> bool:
         pool = self._pool(task.part)
-        taken = [t for t in self._flight.values() if self._pool(t.part) == pool]
         capacity = capacity_of(self.site.pools[pool], pool)
         if isinstance(self.site, BatchSite):
-            return len(taken) < QUEUED * capacity
+            return self._in_pool[pool] < QUEUED * capacity
         cores = sum(t.part.cores for t in self._flight.values())
         free = available_cores() - cores
         enough = not self._flight or task.part.cores <= free
-        return enough and len(taken) < capacity
+        return enough and self._in_pool[pool] < capacity
 
     def _waited_for(self, task: Task) -> bool:
         """Whether a part that needs several cores, and comes before, only waits for what runs now.
@@ -223,8 +238,8 @@ class Driver:
         if isinstance(self.site, BatchSite):
             return False
         ending = {t.part.fingerprint for t in self._flight.values() if t.merges}
-        earlier = itertools.takewhile(lambda part: part is not task.part, self._open_parts())
-        lacking = (part.needs - self._done for part in earlier if part.cores > 1)
+        earlier = (p for p in self._wide if self._frontier.precedes(p, task.part))
+        lacking = (self._frontier.lacking(part) for part in earlier)
         return any(needs and needs <= ending for needs in lacking)
 
     def _refuse_to_wait_for_nothing(self) -> None:
@@ -241,7 +256,7 @@ class Driver:
         pools = {self._pool(task.part) for task in self._flight.values()}
         afford = any(self.watch.affordable(self.site.pools[p].block_node_hours) for p in pools)
         if not afford and not pools & working:
-            remains = len(self._open_parts())
+            remains = len(self._frontier.open_parts)
             raise Stopped(
                 f"the budget is spent: {self.watch.spent_node_hours:.2f} node-hours were taken, "
                 f"and another block of pool {', '.join(sorted(pools))} would pass it; {remains} "
@@ -255,8 +270,8 @@ class Driver:
         if error is not None:
             self._raised(task, error)
             return
-        for answer in future.result():
-            self._record(task, answer)
+        (answer,) = future.result()
+        self._record(task, answer)
 
     def _raised(self, task: Task, error: BaseException) -> None:
         """Take in a task that brought an exception home instead of an answer."""
@@ -272,7 +287,7 @@ class Driver:
             self._keep_detail(task, "".join(traceback.format_exception(error)))
             self._failed(task, message, host)
         else:
-            self._lost(task, message, host)
+            self._lost(task, message, host, with_block=is_block_loss(error))
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -293,19 +308,29 @@ class Driver:
             self._failed(task, message, host)
         elif outcome == "lost":
             self._lost(task, message, host)
-        elif outcome == "done" and task.merges:
+        elif outcome == "continue":
+            self._frontier.again(task)
+        elif task.merges:
             self._done.add(task.part.fingerprint)
+            self._frontier.made(task.part.fingerprint)
+        else:
+            self._frontier.finished(task)
 
-    def _lost(self, task: Task, message: str, host: str) -> None:
-        self._losses[task.name] += 1
-        if self._losses[task.name] >= MAX_LOSSES:
-            said = f"its worker was lost {MAX_LOSSES} times, the last time: {message}"
+    def _lost(self, task: Task, message: str, host: str, *, with_block: bool = False) -> None:
+        kind, most = ("block", MAX_BLOCK_LOSSES) if with_block else ("worker", MAX_LOSSES)
+        self._losses[task.name, kind] += 1
+        if self._losses[task.name, kind] >= most:
+            said = f"its {kind} was lost {most} times, the last time: {message}"
             self._quarantine(task, "lost", said, host)
+        else:
+            self._frontier.again(task)
 
     def _failed(self, task: Task, message: str, host: str) -> None:
         self._failures[task.name] += 1
         if self._failures[task.name] >= MAX_SOFTWARE_TRIES:
             self._quarantine(task, "software", message, host)
+        else:
+            self._frontier.again(task)
 
     def _quarantine(self, task: Task, cause: Cause, message: str, host: str) -> None:
         part, log = task.part, self._log_of(task)
@@ -315,6 +340,7 @@ class Driver:
         )  # fmt: skip
         keep(self.workspace, entry)
         self._quarantined[part.fingerprint] = entry
+        self._frontier.give_up(part.fingerprint)
         self.ledger.write(
             "quarantined", stage=part.stage, label=part.label, fingerprint=part.fingerprint,
             cause=cause, message=message,
@@ -327,17 +353,25 @@ class Driver:
         if detail:
             write_atomic(self._log_of(task), detail.encode())
 
+    def _show_now_and_then(self) -> None:
+        """Show, but not so often that a large plan's driver does little else."""
+        if time.monotonic() - self._shown_at >= SHOWN_EVERY_S:
+            self._show()
+
     def _show(self) -> None:
-        progress = progress_of(self.plan, self.workspace.parts, self.workspace.work)
+        progress = progress_of(
+            self.plan, self.workspace.parts, self.workspace.work, made=self._done
+        )
         running: Counter[str] = Counter()
         for task in self._flight.values():
             running[task.part.stage] += task.items
         progress = progress.counting(running=running)
         self.display(with_quarantine(progress, self._quarantined.values()))
+        self._shown_at = time.monotonic()
 
     def _ending(self) -> Ending:
         labels = {part.fingerprint: part.label for part in self.plan}
-        opened = {part.fingerprint for part in self._open_parts()}
+        opened = {part.fingerprint for part in self._frontier.open_parts}
         rest = set(labels) - self._done - set(self._quarantined) - opened
         return Ending(
             tuple(self._quarantined[f] for f in labels if f in self._quarantined),

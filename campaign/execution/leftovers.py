@@ -7,14 +7,17 @@ submitted, and what the jobs took counts against the budget.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from campaign.execution.blocks import Block, BlockWatch, blocks_of_ledger
 from campaign.execution.scheduler import cancel_jobs, job_prefix, jobs_of
 from campaign.execution.workers import end_orphans
 from campaign.ledger import Ledger, read_ledger
-from campaign.sites.site import BatchSite, Site
+from campaign.sites.site import BatchHeader, BatchSite, Site
 from campaign.workspace import Workspace
 
-__all__ = ["end_leftovers", "watched"]
+__all__ = ["end_left_by", "end_leftovers", "watched"]
 
 
 def watched(
@@ -48,17 +51,38 @@ def end_leftovers(workspace: Workspace, site: Site, ledger: Ledger) -> tuple[lis
     Stopped
         If the batch system does not answer.
     """
-    jobs = _end_jobs(workspace, site, ledger) if isinstance(site, BatchSite) else []
+    head = site.site
+    asked: dict[str, Any] = {"scheduler": head.scheduler}
+    if isinstance(head, BatchHeader):
+        asked["command_timeout_s"] = head.command_timeout_s
+    return end_left_by(workspace, asked, ledger)
+
+
+def end_left_by(
+    workspace: Workspace, launched: Mapping[str, Any], ledger: Ledger
+) -> tuple[list[int], list[str]]:
+    """End processes and jobs of a launch of which the ledger tells; see `end_leftovers`.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    launched : mapping
+        ``scheduler`` and ``command_timeout_s``, as the event ``launched`` has them.
+    ledger : Ledger
+    """
+    scheduler = launched.get("scheduler", "local")
+    timeout_s = launched.get("command_timeout_s", 60)
+    jobs = [] if scheduler == "local" else _end_jobs(workspace, scheduler, timeout_s, ledger)
     processes = end_orphans(workspace.root)
     for mark in workspace.running.glob("*.json"):
         mark.unlink(missing_ok=True)
     return processes, jobs
 
 
-def _end_jobs(workspace: Workspace, site: BatchSite, ledger: Ledger) -> list[str]:
-    head, prefix = site.site, job_prefix(workspace.root)
-    found = {j.job: j for j in jobs_of(head.scheduler, prefix, head.command_timeout_s)}
-    cancel_jobs(head.scheduler, found, prefix, head.command_timeout_s)
+def _end_jobs(workspace: Workspace, scheduler: str, timeout_s: float, ledger: Ledger) -> list[str]:
+    prefix = job_prefix(workspace.root)
+    found = {j.job: j for j in jobs_of(scheduler, prefix, timeout_s)}
+    cancel_jobs(scheduler, found, prefix, timeout_s)
     told = {b.job: b for b in blocks_of_ledger(read_ledger(workspace.ledger))}
     for job in {*found, *(b.job for b in told.values() if b.open)}:
         block, seen = told.get(job), found.get(job)

@@ -19,6 +19,7 @@ from parsl.providers import PBSProProvider, SlurmProvider
 from parsl.providers.errors import SubmitException
 
 from campaign.execution.blocks import BlockWatch, State
+from campaign.execution.shell import answer_of
 from campaign.execution.squeue import command, read_squeue
 from campaign.sites.site import BatchPool, BatchSite
 from campaign.sites.walltime import walltime_of_seconds
@@ -60,6 +61,7 @@ class _Watched:
     _pool: str
     _batch: BatchPool
     _poll_s: float
+    cmd_timeout: int
 
     @property
     def max_blocks(self) -> int:
@@ -76,6 +78,10 @@ class _Watched:
     def status_polling_interval(self) -> float:
         """Seconds between two questions to the scheduler."""
         return self._poll_s
+
+    def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
+        """Run a command of the scheduler; one that hangs gives an exit code too."""
+        return answer_of(cmd, self.cmd_timeout if timeout is None else timeout)
 
     def _submitted(self, submit: Any, command: str, tasks_per_node: int) -> str:
         try:
@@ -131,14 +137,10 @@ class WatchedSlurm(_Watched, SlurmProvider):  # type: ignore[misc]
         )
 
     def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
-        """Run a command of the scheduler; one that hangs gives an exit code too."""
+        """Run a command of the scheduler."""
         if cmd.startswith("sacct"):  # Parsl's constructor asks whether there is one
             return 1, "", "sacct is not used"
-        try:
-            code, out, err = super().execute_wait(cmd, timeout)
-        except Exception as error:
-            return 124, "", f"{cmd.split()[0]}: {error}"
-        return code, out or "", err or ""
+        return super().execute_wait(cmd, timeout)
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.slurm") -> str:
         """Submit a block under a name that says whose it is."""

@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import getpass
 import json
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from campaign.execution.shell import answer_of
 from campaign.execution.squeue import Job, command, read_squeue
 from data_store.errors import Stopped
 from data_store.fingerprints import fingerprint
 
-__all__ = ["cancel_jobs", "job_prefix", "jobs_of"]
+__all__ = ["cancel_jobs", "driver_job_name", "is_for_good", "job_prefix", "jobs_of"]
+
+_FOR_GOOD = (
+    "invalid account",
+    "invalid partition",
+    "invalid qos",
+    "invalid feature",
+    "invalid constraint",
+    "invalid generic resource",
+    "node configuration is not available",
+    "time limit is invalid",
+    "unrecognized option",
+    "unknown queue",
+    "illegal attribute or resource value",
+)
+"""What sbatch and qsub say (in small letters) of a block that no waiting would let them take."""
 
 _TRIES, _WAIT_S = 5, 3.0
 
@@ -26,6 +41,17 @@ _TRIES, _WAIT_S = 5, 3.0
 def job_prefix(workspace: Path) -> str:
     """How the names of all jobs of a workspace begin, and no others."""
     return f"campaign-{fingerprint(str(workspace.resolve()))[:10]}"
+
+
+def driver_job_name(workspace: Path) -> str:
+    """Name of the job that is the workspace's driver; no block's name begins like it."""
+    return f"driver-{fingerprint(str(workspace.resolve()))[:10]}"
+
+
+def is_for_good(refusal: str) -> bool:
+    """Whether a scheduler's refusal is one that waiting does not mend."""
+    said = refusal.lower()
+    return any(words in said for words in _FOR_GOOD)
 
 
 def jobs_of(scheduler: str, prefix: str, timeout_s: float) -> list[Job]:
@@ -36,8 +62,15 @@ def jobs_of(scheduler: str, prefix: str, timeout_s: float) -> list[Job]:
     Stopped
         If the scheduler does not answer: what is there must be known before more is submitted.
     """
-    text = _asked(command() if scheduler == "slurm" else _QSTAT, timeout_s)
-    jobs = read_squeue(text).values() if scheduler == "slurm" else _read_qstat(text)
+    slurm = scheduler == "slurm"
+    text = _asked(command() if slurm else _QSTAT, timeout_s)
+    try:
+        jobs = list(read_squeue(text).values()) if slurm else _read_qstat(text)
+    except (ValueError, KeyError) as error:
+        raise Stopped(
+            f"the scheduler's list of jobs cannot be read: {error}",
+            "the same command goes on when it answers again",
+        ) from error
     return [j for j in jobs if j.name.startswith(prefix) and j.state in {"pending", "running"}]
 
 
@@ -86,17 +119,10 @@ def _asked(shell_command: str, timeout_s: float) -> str:
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_WAIT_S * attempt)
-        try:
-            ended = subprocess.run(
-                shell_command, shell=True, timeout=timeout_s, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            said = f"no answer in {timeout_s:g} s"
-            continue
-        if ended.returncode == 0:
-            return ended.stdout
-        said = (ended.stderr or ended.stdout).strip()[-500:]
+        code, out, err = answer_of(shell_command, timeout_s)
+        if code == 0:
+            return out
+        said = (err or out).strip()[-500:]
     raise Stopped(
         f"the scheduler does not answer `{shell_command.split()[0]}`: {said}",
         "is this a host that may ask it? The same command goes on later",

@@ -25,20 +25,26 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from parsl.jobs.errors import TooManyJobFailuresError
+from parsl.jobs.states import JobState, JobStatus
 
 from apps.runner import run_requests
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.parsl_config import parsl_config, ranks_of
+from campaign.execution.scheduler import is_for_good
 from campaign.sites.site import BatchSite, Site
-from data_store.errors import Stopped
+from data_store.errors import InputError, Stopped
 
-__all__ = ["Workers", "end_orphans", "is_infrastructure_loss"]
+__all__ = ["Workers", "end_orphans", "is_block_loss", "is_infrastructure_loss"]
 
 _MARK = "CAMPAIGN_WORKSPACE"
 """Environment variable that every process of a launch inherits."""
 
 _CLOSING_S, _CLOSING_DEAD_S = 60.0, 5.0
 """How long Parsl may take to clean up, and where a pool's interchange is dead."""
+
+
+MAX_DEAD_BLOCKS = 3
+"""Blocks in a row without a worker that ever reached the driver, after which a launch stops."""
 
 
 class Workers:
@@ -92,6 +98,8 @@ class Workers:
         ------
         Stopped
             If one has not: nothing would come back from that pool any more.
+        InputError
+            If the scheduler refuses blocks for good.
         """
         self._keep_asking_for_blocks()
         dead = self._dead_pools()
@@ -109,6 +117,33 @@ class Workers:
                     f"{executor.executor_exception}",
                     f"Parsl's logs in {self._run_dir} say more; the same command goes on",
                 )
+            if isinstance(self._site, BatchSite):
+                self._refuse_blocks_that_fail(label, executor)
+        if is_for_good(self._watch.refusal):
+            raise InputError(
+                f"site {self._site.site.name}: the scheduler refuses blocks: {self._watch.refusal}",
+                "`campaign sites show --rendered` shows what is submitted; mend the site file",
+            )
+
+    def _refuse_blocks_that_fail(self, label: str, executor: Any) -> None:
+        """Stop when the last blocks of a pool ended by themselves before any worker reached us.
+
+        Blocks that an operator, the scheduler or a walltime ended say nothing against the pool.
+        """
+        by_itself = {"completed", "failed", "out_of_memory", "gone"}
+        ended = {block.job: block.state for block in self._watch.blocks if not block.open}
+        blocks = list(executor.blocks_to_job_id.items())  # Parsl's threads add to it
+        last = [(block, job) for block, job in blocks if job in ended][-MAX_DEAD_BLOCKS:]
+        states = executor.status_facade
+        dead = [j for b, j in last if ended[j] in by_itself and _is_missing(states.get(b))]
+        if len(dead) == MAX_DEAD_BLOCKS:
+            log = states[last[-1][0]].stderr_path
+            raise Stopped(
+                f"the last {MAX_DEAD_BLOCKS} blocks of pool {label} (jobs {', '.join(dead)}) ended "
+                f"before a worker reached this host; the last one wrote:\n{_tail(log)}",
+                f"its log is {log}; is the interpreter seen there, and may nodes reach this host "
+                "(site.address, site.worker_ports)? The same command goes on",
+            )
 
     def _keep_asking_for_blocks(self) -> None:
         """Let a clock that was set back not keep Parsl from looking after its blocks until then."""
@@ -184,6 +219,22 @@ def _put_interpreter_first_on_path() -> None:
     entries = os.environ.get("PATH", "").split(os.pathsep)
     if entries[0] != folder:
         os.environ["PATH"] = os.pathsep.join([folder, *entries])
+
+
+def _is_missing(status: JobStatus | None) -> bool:
+    return status is not None and status.state == JobState.MISSING
+
+
+def _tail(path: str | None, size: int = 1500) -> str:
+    """The end of a log, or that there is none."""
+    if path is None or not Path(path).exists():
+        return "(nothing)"
+    return Path(path).read_text(encoding="utf-8", errors="replace")[-size:].strip() or "(nothing)"
+
+
+def is_block_loss(error: BaseException) -> bool:
+    """Whether a task was lost with its whole block or node."""
+    return isinstance(error, ManagerLost | BadStateException | TooManyJobFailuresError)
 
 
 def is_infrastructure_loss(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ other key by key, and every value remembers which layer it came from.
 1. the file that comes with the package (``site_configs/NAME.toml``);
 2. the user's, ``~/.config/campaign/sites/NAME.toml`` (``$XDG_CONFIG_HOME`` is heeded);
 3. the campaign's, ``sites/NAME.toml`` beside its campaign file;
-4. ``--set`` of keys that begin with ``site.`` or ``pools.``.
+4. ``--set`` of keys that begin with ``site.``, ``pools.`` or ``driver.``.
 
 A site given as the path of a file has that one file instead of the first three.
 """
@@ -40,7 +40,7 @@ __all__ = [
 
 _SET = "--set"
 _DEFAULT = "default"
-_TABLES = ("site", "pools")
+_TABLES = ("site", "pools", "driver")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from campaign.sites.driver_job import DriverJob
 from campaign.sites.walltime import seconds_of_walltime
 
 __all__ = [
@@ -253,6 +254,9 @@ class BatchSite(Site):
 
     pools: Mapping[Role, BatchPool]
     """Pools by role; ``cpu`` is required."""
+
+    driver: DriverJob = DriverJob()
+    """The driver's own job, where it is asked to run as one."""
 
     @property
     def directive(self) -> str:

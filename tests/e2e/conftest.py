@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.kills import Quiet, run_quietly
+from tests.slurm.conftest import cluster, slurm
+
+__all__ = ["cluster", "slurm", "undisturbed"]
 
 
 @pytest.fixture(scope="session")

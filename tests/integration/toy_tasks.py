@@ -49,6 +49,19 @@ def _done(req: Request) -> dict[str, Any]:
     return Result.done(part).to_json()
 
 
+def continued(request: dict[str, Any]) -> dict[str, Any]:
+    """Work for ``settings["seconds"]`` in all, over as many deadlines as it takes."""
+    req = Request.from_json(request)
+    kept = req.work_dir / "worked_s"
+    worked_s = float(kept.read_text()) if kept.exists() else 0.0
+    while worked_s < req.settings["seconds"] and not req.out_of_time():
+        time.sleep(0.25)
+        worked_s += 0.25
+    req.work_dir.mkdir(parents=True, exist_ok=True)
+    kept.write_text(str(worked_s))
+    return _done(req) if worked_s >= req.settings["seconds"] else Result("continue").to_json()
+
+
 def item(request: dict[str, Any]) -> dict[str, Any]:
     """Make items; the worker dies once at the item ``settings["dies_at"]``."""
     req = Request.from_json(request)

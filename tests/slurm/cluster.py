@@ -144,13 +144,13 @@ class Cluster:
 
     def stop(self) -> None:
         """End all jobs and daemons, however many of them still live."""
-        if any(process.name() == "slurmctld" for process in daemons(self.conf)):
-            with suppress(subprocess.SubprocessError):
+        if daemons(self.conf, "slurmctld") and daemons(self.conf, "munged"):
+            with suppress(subprocess.SubprocessError, TimeoutError):
                 self.ask("scancel", "--user", user_name(), patience_s=10.0)
-            with suppress(TimeoutError):
                 wait_for_death(job_processes(self.conf), 10.0)
-        kill(job_processes(self.conf))
-        end(process for process in daemons(self.conf) if process.name() != "munged")
+        # Steps would go on telling a lost controller that they have ended.
+        kill([*job_processes(self.conf), *daemons(self.conf, "slurmstepd")])
+        end(daemons(self.conf, "slurmd", "slurmctld"))
         end(daemons(self.conf))
         shutil.rmtree(self.sockets, ignore_errors=True)
 

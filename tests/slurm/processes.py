@@ -26,9 +26,17 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def daemons(conf: Path) -> list[psutil.Process]:
-    """Daemons of the cluster, those of the steps of its jobs included."""
-    return [process for process, _ in _inheriting(conf) if process.info["name"] in _DAEMONS]
+def name_of(process: psutil.Process) -> str:
+    """Name of the program that it runs; nothing if it is gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return str(process.name())
+    return ""
+
+
+def daemons(conf: Path, *names: str) -> list[psutil.Process]:
+    """Daemons of the cluster, of these names or all, with those of the steps of its jobs."""
+    wanted = names or _DAEMONS
+    return [process for process, _ in _inheriting(conf) if name_of(process) in wanted]
 
 
 def job_processes(
@@ -52,7 +60,7 @@ def daemon(conf: Path, pid_file: Path) -> psutil.Process | None:
     return None
 
 
-def end(processes: Iterable[psutil.Process], grace_s: float = 30.0) -> None:
+def end(processes: Iterable[psutil.Process], grace_s: float = 10.0) -> None:
     """SIGTERM, and SIGKILL for what lives on after `grace_s`."""
     left = list(processes)
     for process in left:
@@ -83,22 +91,22 @@ def wait_for_death(processes: list[psutil.Process], patience_s: float = 60.0) ->
 
 
 def _inheriting(conf: Path) -> list[tuple[psutil.Process, dict[str, str]]]:
+    mark = f"SLURM_CONF={conf}"
+    began = {pid: _environment(pid) for pid in psutil.pids()}
     found = []
-    for process in psutil.process_iter(["name"]):
-        inherited = _environment(process.pid)
-        if inherited.get("SLURM_CONF") == str(conf) and is_alive(process):
-            found.append((process, inherited))
-    return found
+    for pid in (pid for pid, entries in began.items() if mark in entries):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            pairs = (entry.partition("=") for entry in began[pid])
+            found.append((psutil.Process(pid), {key: value for key, _, value in pairs}))
+    return [(process, inherited) for process, inherited in found if is_alive(process)]
 
 
-def _environment(pid: int) -> dict[str, str]:
+def _environment(pid: int) -> list[str]:
     """What a process began with.
 
     psutil stops at the first empty entry; Slurm's daemons make some where they set their title.
     """
     try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:  # it is gone, or another user's
-        return {}
-    pairs = (entry.decode(errors="replace").partition("=") for entry in entries)
-    return {key: value for key, _, value in pairs}
+        return []

@@ -13,7 +13,7 @@ import pytest
 
 from tests.slurm import installation
 from tests.slurm.cluster import Cluster
-from tests.slurm.processes import daemons, job_processes
+from tests.slurm.processes import daemons, job_processes, kill, name_of
 from tests.slurm.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
@@ -30,7 +30,7 @@ def wait_for_process(cluster: Cluster, job: str, name: str = "sleep") -> None:
     """Wait until a job runs a program."""
 
     def names() -> list[str]:
-        return [process.name() for process in cluster.processes_of(job)]
+        return [name_of(process) for process in cluster.processes_of(job)]
 
     wait_until(lambda: name in names(), f"{name} in job {job}", names)
 
@@ -158,8 +158,8 @@ def test_a_second_cluster_leaves_nothing_behind(cluster: Cluster, tmp_path: Path
     with Cluster(tmp_path, nodes=1, gpus=0) as second:
         job = second.submit("trap '' TERM; sleep 1000 & wait")
         wait_for_process(second, job)
-        names = {process.name() for process in daemons(second.conf)}
-        assert {"munged", "slurmctld", "slurmd", "slurmstepd"} <= names
+        for name in ("munged", "slurmctld", "slurmd", "slurmstepd"):
+            assert daemons(second.conf, name), name
         assert list(second.sockets.glob("munge.sock"))
         assert list(second.sockets.glob("n1/n1_*")), "the step listens where sockets are short"
     assert not daemons(second.conf)
@@ -183,9 +183,7 @@ def lose(cluster: Cluster, victims: set[str]) -> None:
     """Kill some of a cluster's daemons in the middle of a job, and fail."""
     with cluster:
         wait_for_process(cluster, cluster.submit("sleep 1000"))
-        for process in daemons(cluster.conf):
-            if process.name() in victims:
-                process.kill()
+        kill(daemons(cluster.conf, *victims))
         raise ZeroDivisionError
 
 
@@ -224,7 +222,7 @@ def test_by_hand_a_cluster_outlives_the_command(tmp_path: Path) -> None:
         for _ in range(2):  # what the first start left is ended by the second
             said = subprocess.run(with_nodes, cwd=ROOT, capture_output=True, text=True, check=True)
             assert said.stdout == f"export SLURM_CONF={second.conf}\n"
-            assert [p.name() for p in daemons(second.conf)].count("slurmctld") == 1
+            assert len(daemons(second.conf, "slurmctld")) == 1
         assert second.states() == {"n1": "idle"}
         subprocess.run([*command, "stop", str(tmp_path)], cwd=ROOT, check=True)
         assert not daemons(second.conf)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from campaign.sites import site as site_module
+from campaign.sites.driver_job import DriverJob
 from campaign.sites.layers import layered_site, packaged_sites, read_site
 from campaign.sites.site import BatchHeader, BatchPool, Pool, SiteHeader
 from tests.unit import pages
@@ -27,6 +27,7 @@ TABLES: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`[site]` of a cluster": (BatchHeader, SiteHeader),
     "`[pools.NAME]`": (Pool, None),
     "`[pools.NAME]` of a cluster": (BatchPool, Pool),
+    "`[driver]` of a cluster": (DriverJob, None),
 }
 
 
@@ -48,7 +49,7 @@ def _default(field: FieldInfo) -> str:
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """What stands below each field in the source, on one line."""
-    tree = ast.parse(inspect.getsource(site_module))
+    tree = ast.parse(Path(inspect.getfile(model)).read_text(encoding="utf-8"))
     body = next(
         node.body
         for node in tree.body
