@@ -103,7 +103,7 @@ def show(
     if laid[0]:
         raise InputError(
             f"--set {', '.join(laid[0])}: no key of a site",
-            "those begin with site. or pools., as pools.cpu.account",
+            "those begin with site., pools. or driver., as pools.cpu.account",
         )
     layered = layered_site(name, _folder(campaign), laid[1])
     scripts, config = _render(layered) if rendered else ([], None)

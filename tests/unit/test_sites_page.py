@@ -7,7 +7,6 @@ import inspect
 import itertools
 import json
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -28,7 +27,7 @@ TABLES: dict[str, tuple[type[BaseModel], type[BaseModel] | None]] = {
     "`[site]` of a cluster": (BatchHeader, SiteHeader),
     "`[pools.NAME]`": (Pool, None),
     "`[pools.NAME]` of a cluster": (BatchPool, Pool),
-    "`[driver]`": (DriverJob, None),
+    "`[driver]` of a cluster": (DriverJob, None),
 }
 
 
@@ -50,7 +49,7 @@ def _default(field: FieldInfo) -> str:
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     """What stands below each field in the source, on one line."""
-    tree = ast.parse(inspect.getsource(sys.modules[model.__module__]))
+    tree = ast.parse(Path(inspect.getfile(model)).read_text(encoding="utf-8"))
     body = next(
         node.body
         for node in tree.body
