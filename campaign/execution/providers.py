@@ -233,11 +233,10 @@ def _options(site: BatchSite, pool: str) -> list[str]:
     """Lines of options of the batch script that Parsl has no argument for."""
     batch = site.pools[pool]  # type: ignore[index]
     lines = list(batch.scheduler_options)
-    if site.site.scheduler == "slurm":
-        # A job that Slurm starts again would run beside the block that took its place.
-        lines.append("--no-requeue")
-        if pool == "mpi" and batch.ranks_per_node > 1:
-            lines.append(f"--ntasks-per-node={batch.ranks_per_node}")
+    # A job that the scheduler starts again would run beside the block that took its place.
+    lines.append("-r n" if site.site.scheduler == "pbs" else "--no-requeue")
+    if site.site.scheduler == "slurm" and pool == "mpi" and batch.ranks_per_node > 1:
+        lines.append(f"--ntasks-per-node={batch.ranks_per_node}")
     return [f"{site.directive} {line}" for line in lines]
 
 
