@@ -20,9 +20,13 @@ DAY_S = 86_400.0
 ROOT = Path(__file__).parents[2]
 
 WRITES_IT_DOWN = {
+    "apps/checkup.py": "the clock of a node, which the doctor examines",
     "apps/runner.py": "since when a task is in flight, for people",
+    "campaign/execution/blocks.py": "when a block was asked for, began and ended, for people",
+    "campaign/execution/doctor.py": "the clock of this host, to compare a node's with",
     "campaign/execution/driver.py": "since when a part is in quarantine, for people",
     "campaign/ledger.py": "when an event was",
+    "campaign/spending.py": "for how long a block has run so far, for people",
     "data_store/provenance.py": "when a part was made",
 }
 MAKES_UP_FOR_IT = {

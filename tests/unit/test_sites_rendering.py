@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def test_each_pool_is_rendered_and_blanks_stay_as_they_are(name: str) -> None:
     for found in scripts:
         pool = site.pools[found.pool]  # type: ignore[index]
         assert "process_worker_pool.py" in found.script
-        assert "/tmp" not in found.script
+        assert tempfile.gettempdir() not in found.script.replace(sys.executable, "python")
         assert getattr(pool, "account", "") in found.script + found.command
         assert f"label='{found.pool}'" in config
     assert "<unrecorded>" not in config
