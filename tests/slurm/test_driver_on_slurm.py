@@ -215,9 +215,11 @@ def test_drained_a_launch_ends_when_its_tasks_have(slurm: Cluster, workspace: Wo
     parts = [part(n, seconds=4.0) for n in range(4)]
 
     def ask() -> None:
-        """From a process of its own, as the lock is the process's."""
+        """From a process of its own, as the lock is the process's, and not one of the driver's."""
         wait_for_work(slurm, workspace)
-        subprocess.run([sys.executable, "-c", DRAIN, str(workspace.root)], cwd=ROOT, check=True)
+        asker = {k: v for k, v in os.environ.items() if k != "CAMPAIGN_WORKSPACE"}
+        command = [sys.executable, "-c", DRAIN, str(workspace.root)]
+        subprocess.run(command, cwd=ROOT, env=asker, check=True)
 
     asking = meanwhile(ask)
     with pytest.raises(Stopped):
