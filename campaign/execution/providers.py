@@ -8,7 +8,6 @@ and an answer that makes no sense for an exception that ends its thread.
 
 from __future__ import annotations
 
-import logging
 import shlex
 from typing import Any
 
@@ -25,8 +24,6 @@ from campaign.sites.site import BatchPool, BatchSite
 from campaign.sites.walltime import walltime_of_seconds
 
 __all__ = ["WatchedPbs", "WatchedSlurm", "batch_provider"]
-
-logger = logging.getLogger(__name__)
 
 _OF_PARSL: dict[JobState, State] = {
     JobState.PENDING: "pending",
