@@ -55,14 +55,12 @@ def end_leftovers(workspace: Workspace, site: Site, ledger: Ledger) -> tuple[lis
     asked: dict[str, Any] = {"scheduler": head.scheduler}
     if isinstance(head, BatchHeader):
         asked["command_timeout_s"] = head.command_timeout_s
-    processes, jobs = end_left_by(workspace, asked, ledger)
     rows = list(read_ledger(workspace.ledger))
     launches = [row for row in rows if row["event"] == "launched"]
-    last: Mapping[str, Any] = launches[-1] if launches else {}
     if head.scheduler == "local" and any(block.open for block in blocks_of_ledger(rows)):
         # It ran on a cluster before: its jobs are not this site's, and go on all the same.
-        jobs += end_left_by(workspace, last, ledger)[1]
-    return processes, jobs
+        asked = launches[-1] if launches else asked
+    return end_left_by(workspace, asked, ledger)
 
 
 def end_left_by(

@@ -257,6 +257,19 @@ def _is_ours(process: psutil.Process, workspace: Workspace) -> bool:
     return bool(environment.get("CAMPAIGN_WORKSPACE") == str(workspace.root.resolve()))
 
 
+def test_a_launch_on_one_machine_ends_what_was_left_on_the_cluster(
+    slurm: Cluster, workspace: Workspace
+) -> None:
+    with victim_of(workspace, write_site(workspace.root, blocks=1)) as victim:
+        left = wait_for_work(slurm, workspace)
+        victim.kill()
+        victim.wait()
+    local = workspace.root / "here.toml"
+    local.write_text('[site]\nname = "here"\n[pools.cpu]\nworkers_per_node = 1\n')
+    assert run([part(1)], workspace, local).complete
+    assert slurm.job(left).state == "CANCELLED"
+
+
 def test_jobs_of_another_workspace_are_left_alone(slurm: Cluster, workspace: Workspace) -> None:
     other = slurm.submit("sleep 600", f"--job-name={job_prefix(workspace.root / 'other')}-cpu")
     slurm.wait_for(other, "RUNNING")
