@@ -12,7 +12,7 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,8 +98,8 @@ class Request:
         return Request(**data)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {name: value for name, value in asdict(self).items() if name != "_due_monotonic"}
+        """Plain data, which shares what it holds with this request."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @property
     def work_dir(self) -> Path:

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.quarantine import Quarantined
 from data_store.parts import is_made
-from data_store.work import item_keys
+from data_store.work import count_items
 
 __all__ = [
     "Mark",
     "Progress",
     "StageProgress",
+    "Tally",
     "living_marks",
     "progress_of",
     "with_quarantine",
@@ -97,17 +98,54 @@ class Progress:
         return replace(self, stages=stages)
 
 
-def _done_items(
-    part: PlannedPart, parts_root: Path, work_root: Path, made: Container[str] | None
-) -> int:
-    total = part.items.count if part.items else 1
-    known = part.fingerprint in made if made is not None else None
-    if known or (known is None and is_made(parts_root, part.stage, part.fingerprint)):
-        return total
-    if part.items is None:
-        return 0
-    # A part of items is itself one more step; it is done when merged.
-    return min(len(item_keys(work_root / part.items.fingerprint)), total)
+class Tally:
+    """Items by stage while parts are made: a look costs what is unfinished, not what is planned.
+
+    Parameters
+    ----------
+    plan : iterable of PlannedPart
+    made : container of str
+        Fingerprints of the parts that are in their place.
+    work_root : Path
+    """
+
+    def __init__(self, plan: Iterable[PlannedPart], made: Container[str], work_root: Path) -> None:
+        self._work_root = work_root
+        self._totals, self._done = Counter[str](), Counter[str]()
+        self._begun: dict[str, PlannedPart] = {}
+        for part in plan:
+            self._totals[part.stage] += _count(part)
+            if part.fingerprint in made:
+                self._done[part.stage] += _count(part)
+            elif part.items is not None:
+                self._begun[part.fingerprint] = part
+
+    def made(self, part: PlannedPart) -> None:
+        """Take note that a part is in its place."""
+        self._done[part.stage] += _count(part)
+        self._begun.pop(part.fingerprint, None)
+
+    def progress(self) -> Progress:
+        """How far each stage is now, with the items that wait for their part."""
+        done = self._done.copy()
+        for part in self._begun.values():
+            done[part.stage] += min(_waiting(part, self._work_root), _count(part))
+        return Progress(
+            tuple(
+                StageProgress(name, STAGES[name].title, self._totals[name], done[name])
+                for name in STAGES
+                if name in self._totals
+            )
+        )
+
+
+def _count(part: PlannedPart) -> int:
+    return part.items.count if part.items else 1
+
+
+def _waiting(part: PlannedPart, work_root: Path) -> int:
+    """Items of a part that is not made; the part itself is one more step, done when merged."""
+    return count_items(work_root / part.items.fingerprint) if part.items else 0
 
 
 @dataclass(frozen=True)
@@ -150,30 +188,7 @@ def with_quarantine(progress: Progress, entries: Iterable[Quarantined]) -> Progr
     return replace(counted, quarantined=found)
 
 
-def progress_of(
-    plan: Iterable[PlannedPart],
-    parts_root: Path,
-    work_root: Path,
-    made: Container[str] | None = None,
-) -> Progress:
-    """Read progress from the workspace.
-
-    Parameters
-    ----------
-    plan : iterable of PlannedPart
-    parts_root, work_root : Path
-    made : container of str, optional
-        Fingerprints of what is made, where that is known without looking.
-    """
-    totals: dict[str, list[int]] = {}
-    for part in plan:
-        row = totals.setdefault(part.stage, [0, 0])
-        row[0] += part.items.count if part.items else 1
-        row[1] += _done_items(part, parts_root, work_root, made)
-    return Progress(
-        tuple(
-            StageProgress(name, STAGES[name].title, *totals[name])
-            for name in STAGES
-            if name in totals
-        )
-    )
+def progress_of(plan: Sequence[PlannedPart], parts_root: Path, work_root: Path) -> Progress:
+    """Read progress from the workspace."""
+    made = {p.fingerprint for p in plan if is_made(parts_root, p.stage, p.fingerprint)}
+    return Tally(plan, made, work_root).progress()

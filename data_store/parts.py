@@ -156,7 +156,8 @@ def part_path(parts_root: Path, stage: str, fingerprint: str) -> Path:
 
 def is_made(parts_root: Path, stage: str, fingerprint: str) -> bool:
     """Whether the part is in its place: the only record of completion."""
-    return (part_path(parts_root, stage, fingerprint) / MANIFEST).exists()
+    # As text: asked of every part of a plan, and paths take longer to build than to look at.
+    return os.access(f"{parts_root}/{stage}/{fingerprint}/{MANIFEST}", os.F_OK)
 
 
 def find_part(parts_root: Path, stage: str, fingerprint: str) -> Part | None:

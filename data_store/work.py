@@ -15,7 +15,7 @@ import os
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from data_store.errors import StoreError, WorkspaceError
 
-__all__ = ["item_keys", "load_item", "save_item", "sync_folder", "write_atomic"]
+__all__ = [
+    "count_items",
+    "item_key",
+    "item_keys",
+    "item_path",
+    "load_item",
+    "save_item",
+    "sync_folder",
+    "write_atomic",
+]
 
 _METADATA = "__metadata__"
 
@@ -77,7 +86,7 @@ def save_item(
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(dict(metadata)).encode(), dtype=np.uint8)
     np.savez(buffer, allow_pickle=False, **{_METADATA: text}, **dict(arrays))
-    write_atomic(work_dir / f"{key}.npz", buffer.getvalue())
+    write_atomic(item_path(work_dir, key), buffer.getvalue())
 
 
 def load_item(work_dir: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
@@ -88,7 +97,7 @@ def load_item(work_dir: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[s
     StoreError
         If the file is there and cannot be read.
     """
-    path = work_dir / f"{key}.npz"
+    path = item_path(work_dir, key)
     if not path.exists():
         return None
     try:
@@ -104,6 +113,28 @@ def load_item(work_dir: Path, key: str) -> tuple[dict[str, NDArray[Any]], dict[s
     return arrays, metadata
 
 
+def item_key(index: int) -> str:
+    """Key of the item of an index; keys sort as indices do."""
+    return f"{index:06d}"
+
+
+def item_path(work_dir: Path, key: str) -> Path:
+    """Where an item waits, or will."""
+    return work_dir / f"{key}.npz"
+
+
 def item_keys(work_dir: Path) -> list[str]:
     """Keys of the items that wait in `work_dir`, sorted."""
-    return sorted(path.stem for path in work_dir.glob("*.npz") if not path.name.startswith("."))
+    return sorted(_item_names(work_dir))
+
+
+def count_items(work_dir: Path) -> int:
+    """How many items wait in `work_dir`."""
+    return sum(1 for _ in _item_names(work_dir))
+
+
+def _item_names(work_dir: Path) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(work_dir) as found:
+        for entry in found:
+            if entry.name.endswith(".npz") and not entry.name.startswith("."):
+                yield entry.name.removesuffix(".npz")

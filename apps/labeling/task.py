@@ -17,7 +17,7 @@ from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
-from data_store.work import load_item, save_item
+from data_store.work import item_key, load_item, save_item
 
 __all__ = ["check_labels", "import_labels", "label", "merge_labels"]
 
@@ -45,7 +45,7 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
     counts = Counter(labels_done=0, labels_failed=0, labels_skipped=0)
     longest_s = 0.0  # nothing is begun that would not end; the first label always is
     for index in req.key["indices"]:
-        if load_item(req.work_dir, _key(index)) is not None:
+        if load_item(req.work_dir, item_key(index)) is not None:
             counts["labels_skipped"] += 1
             continue
         if longest_s and req.out_of_time(longest_s):
@@ -58,14 +58,10 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
             "spin_squared": _or_none(found.spin_squared),
         }
         arrays = {"energy": np.array([found.energy_eV]), "forces": found.forces}
-        save_item(req.work_dir, _key(index), arrays, details)
+        save_item(req.work_dir, item_key(index), arrays, details)
         longest_s = max(longest_s, time.perf_counter() - began)
         counts["labels_done" if found.outcome == "converged" else "labels_failed"] += 1
     return Result("done", counts=_floats(counts)).to_json()
-
-
-def _key(index: int) -> str:
-    return f"{index:06d}"
 
 
 def _floats(counts: Counter[str]) -> dict[str, float]:
@@ -120,7 +116,7 @@ def _merged(req: Request) -> Part:
     energies, forces, left_out = [], [], []
     steps: Counter[str] = Counter()
     for index in range(int(req.settings["count"])):
-        item = load_item(req.work_dir, _key(index))
+        item = load_item(req.work_dir, item_key(index))
         if item is None:
             raise StoreError(f"label {index} is missing in {req.work_dir}", "launch again")
         arrays, details = item

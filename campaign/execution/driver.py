@@ -12,35 +12,39 @@ Tasks are handed out in the plan's order of precedence, as many as the pools' wo
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
 the queue and nothing overtakes it, nor starts while all that it waits for is running. It is no
 scheduler: on a cluster the queue decides.
+
+What came back meanwhile is taken in together, and what follows from it handed out together: a pass
+costs one sync of the ledger, however many tasks it is about.
 """
 
 from __future__ import annotations
 
 import math
+import queue
 import signal
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
+from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
-from campaign.execution.parsl_config import capacity_of
-from campaign.execution.tasks import Task, is_done, tasks_of
+from campaign.execution.tasks import Task, is_done, rest_of, tasks_of
 from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, progress_of, with_quarantine
+from campaign.progress import Progress, Tally, with_quarantine
 from campaign.quarantine import Cause, Quarantined, keep, kept_of
-from campaign.sites.site import BatchSite, Site, available_cores
+from campaign.sites.site import BatchSite, Site
 from campaign.workspace import Workspace
 from data_store.errors import InputError, Stopped, WorkspaceError
 from data_store.work import write_atomic
@@ -54,10 +58,13 @@ MAX_BLOCK_LOSSES = 24
 """Losses with a whole block or node after which it is taken to kill those: they are many where
 nodes fail, walltimes are short or operators busy, and say little of the task."""
 
-QUEUED = 2
-"""Tasks handed to a cluster's pool for each that it works at, so that no worker waits for us."""
+LOOKED_EVERY_S = 0.5
+"""How often wishes, workers and budget are looked at."""
 
 SHOWN_EVERY_S = 0.5
+
+SHOWN_SHARE = 0.05
+"""Of the time at most, for showing: a look at ten thousand files takes a while."""
 
 MAX_SOFTWARE_TRIES = 2
 """Tries of a task that fails by the software."""
@@ -117,19 +124,21 @@ class Driver:
         self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
         self.watch = watch
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
-        self._flight: dict[Future[Answer], Task] = {}
+        self._flight = Flight(site, self.plan)
+        self._back: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
         self._losses: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
         self._draining = False
-        self._in_pool: Counter[str] = Counter()
-        self._wide = [part for part in self.plan if part.cores > 1]
-        self._shown_at = -math.inf
+        self._wish: str | None = None
+        self._looked_at = self._show_after = -math.inf
+        self._tally = Tally(self.plan, self._done, workspace.work)
         self._frontier = Frontier(
             self.plan,
             self._done,
             self._quarantined,
             lambda part: tasks_of(part, workspace, self._threads(part)),
+            lambda task: rest_of(task, workspace),
             self._lane,
         )
 
@@ -155,19 +164,37 @@ class Driver:
             ) as workers,
         ):
             while self._flight or self._draining or self._frontier.heads():
-                self._heed(wish_of(self.workspace), stop)
-                workers.check()
-                if not self._draining:
-                    self._hand_out(workers)
-                self._refuse_to_wait_for_nothing()
-                finished, _ = wait(self._flight, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    task = self._flight.pop(future)
-                    self._in_pool[self._pool(task.part)] -= 1
-                    self._take_in(task, future)
+                self._look_around(workers, stop)
+                finished = self._finished()
+                with self.ledger.together():
+                    for task, future in finished:
+                        self._take_in(task, future)
+                    picked = [] if self._draining else self._picked()
+                for task in picked:
+                    self._submit(workers, task)
                 self._show_now_and_then()
         self._show()
         return self._ending()
+
+    def _look_around(self, workers: Workers, stop: threading.Event) -> None:
+        """Look at wishes, workers and the budget, but not for each of many small tasks."""
+        if time.monotonic() - self._looked_at >= LOOKED_EVERY_S:
+            self._wish = wish_of(self.workspace)
+            workers.check()
+            self._refuse_to_wait_for_nothing()
+            self._looked_at = time.monotonic()
+        self._heed(self._wish, stop)
+
+    def _finished(self) -> list[tuple[Task, Future[Answer]]]:
+        """What has come back; waits a little where nothing has."""
+        found: list[tuple[Task, Future[Answer]]] = []
+        with suppress(queue.Empty):
+            back = self._back.get(timeout=0.5) if self._flight else self._back.get_nowait()
+            while True:
+                name, future = back
+                found.append((self._flight.remove(name), future))
+                back = self._back.get_nowait()
+        return found
 
     def _heed(self, wish: str | None, stop: threading.Event) -> None:
         """Stop where that is asked for, by a signal or by `campaign cancel`.
@@ -191,56 +218,35 @@ class Driver:
         """Pools of a cluster do not wait for each other; on one machine all share its cores."""
         return str(self._pool(part)) if isinstance(self.site, BatchSite) else ""
 
-    def _hand_out(self, workers: Workers) -> None:
-        """Submit in order of precedence until the head of each queue does not fit."""
+    def _picked(self) -> list[Task]:
+        """Take tasks in order of precedence until the head of each queue does not fit."""
+        picked: list[Task] = []
         while True:
-            heads = [t for t in self._frontier.heads() if self._fits(t) and not self._waited_for(t)]
+            heads = [
+                task
+                for task in self._frontier.heads()
+                if self._flight.fits(task) and not self._flight.waited_for(task, self._frontier)
+            ]
             if not heads:
-                return
+                return picked
             for task in heads:
-                self._submit(workers, task)
+                self._pick(task)
+            picked += heads
+
+    def _pick(self, task: Task) -> None:
+        self.ledger.write(
+            "submitted", task=task.name, stage=task.part.stage, label=task.part.label,
+            fingerprint=task.part.fingerprint, items=task.items, pool=self._pool(task.part),
+        )  # fmt: skip
+        self._frontier.take(task)
+        self._flight.add(task)
 
     def _submit(self, workers: Workers, task: Task) -> None:
-        pool = self._pool(task.part)
         mark = self.workspace.running / f"{task.name}.json"
-        self.ledger.write(
-            "submitted",
-            task=task.name,
-            stage=task.part.stage,
-            label=task.part.label,
-            fingerprint=task.part.fingerprint,
-            items=task.items,
-            pool=pool,
-        )
         future = workers.submit(
-            pool, task.function, list(task.requests), str(mark), task.part.cores
+            self._pool(task.part), task.function, list(task.requests), str(mark), task.part.cores
         )
-        self._frontier.take(task)
-        self._flight[future] = task
-        self._in_pool[pool] += 1
-
-    def _fits(self, task: Task) -> bool:
-        pool = self._pool(task.part)
-        capacity = capacity_of(self.site.pools[pool], pool)
-        if isinstance(self.site, BatchSite):
-            return self._in_pool[pool] < QUEUED * capacity
-        cores = sum(t.part.cores for t in self._flight.values())
-        free = available_cores() - cores
-        enough = not self._flight or task.part.cores <= free
-        return enough and self._in_pool[pool] < capacity
-
-    def _waited_for(self, task: Task) -> bool:
-        """Whether a part that needs several cores, and comes before, only waits for what runs now.
-
-        A long task of a later stage would hold a core that it is about to need. On a cluster, parts
-        that need several cores have nodes of their own.
-        """
-        if isinstance(self.site, BatchSite):
-            return False
-        ending = {t.part.fingerprint for t in self._flight.values() if t.merges}
-        earlier = (p for p in self._wide if self._frontier.precedes(p, task.part))
-        lacking = (self._frontier.lacking(part) for part in earlier)
-        return any(needs and needs <= ending for needs in lacking)
+        future.add_done_callback(lambda done: self._back.put((task.name, done)))
 
     def _refuse_to_wait_for_nothing(self) -> None:
         """Stop when all that is in flight waits for blocks that the budget does not allow.
@@ -253,7 +259,7 @@ class Driver:
         if not isinstance(self.site, BatchSite) or not self._flight:
             return
         working = {block.pool for block in self.watch.blocks if block.open}
-        pools = {self._pool(task.part) for task in self._flight.values()}
+        pools = {self._pool(task.part) for task in self._flight}
         afford = any(self.watch.affordable(self.site.pools[p].block_node_hours) for p in pools)
         if not afford and not pools & working:
             remains = len(self._frontier.open_parts)
@@ -271,6 +277,7 @@ class Driver:
             self._raised(task, error)
             return
         (answer,) = future.result()
+        self._flight.took(task, answer["resources"]["wall_s"])
         self._record(task, answer)
 
     def _raised(self, task: Task, error: BaseException) -> None:
@@ -312,6 +319,7 @@ class Driver:
             self._frontier.again(task)
         elif task.merges:
             self._done.add(task.part.fingerprint)
+            self._tally.made(task.part)
             self._frontier.made(task.part.fingerprint)
         else:
             self._frontier.finished(task)
@@ -338,6 +346,7 @@ class Driver:
             part.stage, part.fingerprint, part.label, cause, message, task.name, host, time.time(),
             str(log.relative_to(self.workspace.root)) if log.exists() else "",
         )  # fmt: skip
+        self.ledger.sync()
         keep(self.workspace, entry)
         self._quarantined[part.fingerprint] = entry
         self._frontier.give_up(part.fingerprint)
@@ -355,19 +364,18 @@ class Driver:
 
     def _show_now_and_then(self) -> None:
         """Show, but not so often that a large plan's driver does little else."""
-        if time.monotonic() - self._shown_at >= SHOWN_EVERY_S:
+        if time.monotonic() >= self._show_after:
             self._show()
 
     def _show(self) -> None:
-        progress = progress_of(
-            self.plan, self.workspace.parts, self.workspace.work, made=self._done
-        )
+        began = time.monotonic()
         running: Counter[str] = Counter()
-        for task in self._flight.values():
+        for task in self._flight:
             running[task.part.stage] += task.items
-        progress = progress.counting(running=running)
+        progress = self._tally.progress().counting(running=running)
         self.display(with_quarantine(progress, self._quarantined.values()))
-        self._shown_at = time.monotonic()
+        now = time.monotonic()
+        self._show_after = now + max(SHOWN_EVERY_S, (now - began) / SHOWN_SHARE)
 
     def _ending(self) -> Ending:
         labels = {part.fingerprint: part.label for part in self.plan}

@@ -34,6 +34,8 @@ class Frontier:
         Fingerprints of what is not to be tried; what needs one of them is out of reach too.
     expand : callable
         Tasks that a part whose inputs are made needs now; from what lies in the workspace.
+    rest_of : callable
+        What is left of a task that came back unfinished, if anything is.
     lane_of : callable
         Lane of a part.
     """
@@ -44,9 +46,10 @@ class Frontier:
         done: Iterable[str],
         lost: Iterable[str],
         expand: Callable[[PlannedPart], list[Task]],
+        rest_of: Callable[[Task], Task | None],
         lane_of: Callable[[PlannedPart], str],
     ) -> None:
-        self._expand, self._lane_of = expand, lane_of
+        self._expand, self._rest_of, self._lane_of = expand, rest_of, lane_of
         self._order = {part.fingerprint: place for place, part in enumerate(plan)}
         self._done, self._out = set(done), set[str]()
         self._open = {p.fingerprint: p for p in plan if p.fingerprint not in self._done}
@@ -90,9 +93,9 @@ class Frontier:
         """A task came back unfinished: what is left of it is to be handed out again."""
         if task.part.fingerprint not in self._open:
             return
-        left = [t for t in self._expand(task.part) if t.name == task.name]
-        if left:
-            self._push(task.part, left[0])
+        rest = self._rest_of(task)
+        if rest is not None:
+            self._push(task.part, rest)
         else:
             self.finished(task)
 

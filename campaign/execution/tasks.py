@@ -14,9 +14,9 @@ from apps.contract import Request
 from campaign.plan.items import Items, PlannedPart
 from campaign.workspace import Workspace
 from data_store.parts import is_made, part_path
-from data_store.work import item_keys
+from data_store.work import item_key, item_keys, item_path
 
-__all__ = ["Task", "is_done", "tasks_of"]
+__all__ = ["Task", "is_done", "rest_of", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,30 @@ def tasks_of(part: PlannedPart, workspace: Workspace, threads: int) -> list[Task
     return [Task(name, part, part.function, (request.to_json(),), 1, merges=True)]
 
 
+def rest_of(task: Task, workspace: Workspace) -> Task | None:
+    """What is left of a task that came back unfinished; None where all its items are there.
+
+    Only its own items are looked for: a part may have very many.
+    """
+    series = task.part.items
+    if task.merges or series is None:
+        return task
+    (request,) = task.requests
+    folder = workspace.work / series.fingerprint
+    indices: list[int] = request["key"]["indices"]
+    left = [n for n in indices if not item_path(folder, item_key(n)).exists()]
+    if not left:
+        return None
+    asked = {**request, "key": {**request["key"], "indices": left}}
+    return replace(task, requests=(asked,), items=len(left))
+
+
 def _missing(items: Items, workspace: Workspace) -> dict[int, list[int]]:
     """Items that are not there, by block; blocks never shift, so a task keeps its name."""
     present = set(item_keys(workspace.work / items.fingerprint))
     missing: dict[int, list[int]] = {}
     for index in range(items.count):
-        if f"{index:06d}" not in present:
+        if item_key(index) not in present:
             missing.setdefault(index // items.per_task, []).append(index)
     return missing
 

@@ -13,7 +13,7 @@ from campaign.plan.items import PlannedPart
 from campaign.sites.site import BatchPool, Site
 from campaign.workspace import Workspace
 from data_store.parts import is_made
-from data_store.work import item_keys
+from data_store.work import item_key, item_keys
 
 __all__ = ["PoolWork", "work_by_pool"]
 
@@ -63,7 +63,7 @@ def _item_tasks(part: PlannedPart, workspace: Workspace) -> int:
     if part.items is None:
         return 0
     there = set(item_keys(workspace.work / part.items.fingerprint))
-    missing = (n for n in range(part.items.count) if f"{n:06d}" not in there)
+    missing = (n for n in range(part.items.count) if item_key(n) not in there)
     return len({index // part.items.per_task for index in missing})
 
 
