@@ -84,7 +84,7 @@ def cancel(workspace: Workspace, *, drain: bool = False, patience_s: float = 120
     while True:
         try:
             with workspace.locked(), Ledger(workspace.ledger) as ledger:
-                launched = [r for r in read_ledger(workspace.ledger) if r["event"] == "launched"]
+                launched = list(read_ledger(workspace.ledger, ("launched",)))
                 last = launched[-1] if launched else {}
                 jobs = cancel_driver_jobs(
                     workspace, last.get("scheduler", "local"), last.get("command_timeout_s", 60)

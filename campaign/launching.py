@@ -1,30 +1,32 @@
 """One launch, from a spec to a report: what `campaign launch` and `Campaign.launch` both do.
 
 The order matters: the workspace is prepared and locked, its owner checked, what the user brought
-tried out, parts that are there glanced at, what an earlier driver left behind ended (processes on
-this machine, jobs of a batch system), and only then are workers started.
+tried out, while parts that are there are glanced at, what an earlier driver left behind ended
+(processes on this machine, jobs of a batch system), and only then are workers started.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import withdraw
 from campaign.freezing import check_owner, freeze
+from campaign.glancing import glances_of
 from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.preflight import preflight
+from campaign.preflight import preflight_meanwhile
 from campaign.progress import Progress, progress_of
 from campaign.sites.fitness import refuse_unfit
 from campaign.sites.site import Site
-from campaign.verifying import refuse_damaged
 from campaign.workspace import Workspace
 from data_store.errors import unknown_name
+from data_store.parts import is_made
 from data_store.provenance import provenance
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from campaign.spec.model import CampaignSpec
 
 __all__ = ["Limits", "Outcome", "launch"]
+
+GLANCED_S = 2.0
+"""How long parts are glanced at before workers start: some ten thousand of them; a campaign of more
+has the rest glanced at while it runs."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,12 @@ def launch(
     workspace.prepare()
     with workspace.locked(), Ledger(workspace.ledger) as ledger:
         plan = build_plan(spec)
-        if not progress_of(plan.parts, workspace.parts, workspace.work).complete:
-            preflight(spec)
+        glances = glances_of(plan.parts, workspace)
+        lacking = len(glances) < len(plan.parts) or not _all_made(plan, workspace)
+        with preflight_meanwhile(spec) if lacking else nullcontext():
+            glances.go_on(GLANCED_S)
         freeze(workspace, spec)
-        refuse_damaged(plan, workspace)
+        glances.refuse_damaged()
         withdraw(workspace)
         orphans, jobs = end_leftovers(workspace, site, ledger)
         ledger.write(
@@ -134,17 +142,22 @@ def launch(
             jobs=jobs, scheduler=site.site.scheduler,
             command_timeout_s=getattr(site.site, "command_timeout_s", None) or 60,
             parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
-            until=limits.until, **provenance(),
+            until=limits.until, not_glanced_at_yet=len(glances), **provenance(),
         )  # fmt: skip
         started = time.monotonic()
         watch = watched(workspace, site, ledger, limits.budget_node_hours)
-        ending = Driver(limits.within(plan.parts), workspace, site, ledger, display, watch).run()
+        within = limits.within(plan.parts)
+        ending = Driver(within, workspace, site, ledger, display, watch, glances).run()
         ledger.write(
             "ended", complete=ending.complete,
             quarantined=[entry.fingerprint for entry in ending.quarantined],
             blocked=list(ending.blocked), wall_s=round(time.monotonic() - started, 1),
         )  # fmt: skip
         return _outcome(plan, workspace, ending, limits)
+
+
+def _all_made(plan: Plan, workspace: Workspace) -> bool:
+    return all(is_made(workspace.parts, part.stage, part.fingerprint) for part in plan.parts)
 
 
 def _outcome(plan: Plan, workspace: Workspace, ending: Ending, limits: Limits) -> Outcome:

@@ -153,4 +153,5 @@ def read_ledger(path: Path, events: Collection[str] = ()) -> Iterator[dict[str, 
             try:
                 yield json.loads(line)
             except ValueError:
-                yield {"event": "unreadable", "text": line[:200]}
+                if not wanted:
+                    yield {"event": "unreadable", "text": line[:200]}

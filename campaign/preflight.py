@@ -2,18 +2,30 @@
 
 A molecule that no force field knows, labels without forces, a functional that does not exist: all
 these would end a launch after minutes; here they end it in seconds. Nothing is kept.
+
+A launch tries it out in a process of its own: the libraries that it takes would stay in the memory
+of the driver (some 300 MB) for days, and meanwhile the driver looks at what is there.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from campaign.spec.model import CampaignSpec
-from data_store.errors import InputError
+from data_store.errors import CampaignError, InputError
 from data_store.splits import nested_split
 from data_store.structures import Structures
 
-__all__ = ["preflight"]
+__all__ = ["main", "preflight", "preflight_meanwhile"]
+
+_REFUSED = 2
+"""What the process of its own ends with after it has said, as JSON, what cannot be used."""
 
 
 def preflight(spec: CampaignSpec) -> None:
@@ -75,3 +87,45 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
             f"structures, and there are {held_out}",
             "lower dynamics.replicas, or bring more structures (labels.test_file)",
         )
+
+
+@contextmanager
+def preflight_meanwhile(spec: CampaignSpec) -> Iterator[None]:
+    """Try out in a process of its own while the body of the ``with`` runs.
+
+    Raises
+    ------
+    InputError
+        On leaving: saying what cannot be used, and what to do.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as asked:
+        asked.write(spec.model_dump_json())
+        asked.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from campaign.preflight import main; main()"],
+            stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    try:
+        yield
+        said, noise = process.communicate()
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    sys.stderr.write(noise)
+    if process.returncode == _REFUSED:
+        raise InputError(**json.loads(said))
+    if process.returncode:
+        raise InputError(
+            f"trying out the molecule, labels and methods ended with code {process.returncode}",
+            "what it wrote is above; `campaign validate` tries the same in its own process",
+        )
+
+
+def main() -> None:
+    """Try out the spec on standard input; what cannot be used is said as JSON."""
+    try:
+        preflight(CampaignSpec.model_validate_json(sys.stdin.read()))
+    except CampaignError as error:
+        sys.stdout.write(json.dumps({"message": error.message, "hint": error.hint}))
+        sys.exit(_REFUSED)

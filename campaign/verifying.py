@@ -1,13 +1,13 @@
 """Whether the parts of a plan are still what was written: at a glance, or byte by byte.
 
-A launch glances at every part that it would build on (the manifest can be read, all files have
-their sizes), which costs a look at the folder; `campaign data verify` reads every byte. Nothing is
-mended or moved here: a damaged part is named, and is made anew once a person has moved it away.
+`campaign data verify` reads every byte; a launch glances at every part that it would build on (the
+manifest can be read, all files have their sizes: `campaign.glancing`). Nothing is mended or moved
+here: a damaged part is named, and is made anew once a person has moved it away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.workspace import Workspace
 from data_store.errors import InputError, StoreError, unknown_name
-from data_store.parts import glance_at_part, open_part, part_path, verify_part
+from data_store.parts import open_part, part_path, verify_part
 
-__all__ = ["Damage", "Verification", "refuse_damaged", "verify"]
+__all__ = ["Damage", "Verification", "refusal", "verify"]
 
 _SHOWN = 10
 
@@ -92,7 +92,7 @@ def verify(plan: Plan, workspace: Workspace, stage: str | None = None) -> Verifi
         raise unknown_name("stage", stage, list(STAGES))
     asked = [part for part in plan.parts if stage in {None, part.stage}]
     there = list(_there(asked, workspace))
-    damaged = tuple(_damaged(there, _verified))
+    damaged = tuple(_damaged(there))
     return Verification(len(there), len(asked) - len(there), damaged)
 
 
@@ -107,9 +107,9 @@ def _there(parts: Iterable[PlannedPart], workspace: Workspace) -> Iterator[Locat
             yield part, path
 
 
-def _damaged(there: Iterable[Located], check: Callable[[Path], list[str]]) -> Iterator[Damage]:
+def _damaged(there: Iterable[Located]) -> Iterator[Damage]:
     for part, path in there:
-        problems = check(path)
+        problems = _verified(path)
         if problems:
             yield Damage(part.stage, part.label, part.fingerprint, path, tuple(problems))
 
@@ -121,21 +121,12 @@ def _verified(path: Path) -> list[str]:
         return [f"manifest.json: {error.message}; {error.hint}"]
 
 
-def refuse_damaged(plan: Plan, workspace: Workspace) -> None:
-    """Glance at every part of the plan that is there.
-
-    Raises
-    ------
-    InputError
-        If one is damaged, or of a schema that cannot be read.
-    """
-    damaged = list(_damaged(_there(plan.parts, workspace), glance_at_part))
-    if damaged:
-        listed = "".join(f"\n  - {damage.in_words}" for damage in damaged[:_SHOWN])
-        more = f"\n  and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
-        raise InputError(
-            f"{len(damaged)} of the parts that this launch would use cannot be used:{listed}{more}",
-            "`campaign data verify FOLDER` reads every byte and names all damage; then move these "
-            "folders out of parts/ (nothing is deleted for you) and launch again: they are made "
-            "anew",
-        )
+def refusal(damaged: Sequence[Damage]) -> InputError:
+    """What a launch that would use damaged parts says."""
+    listed = "".join(f"\n  - {damage.in_words}" for damage in damaged[:_SHOWN])
+    more = f"\n  and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+    return InputError(
+        f"{len(damaged)} of the parts that this launch would use cannot be used:{listed}{more}",
+        "`campaign data verify FOLDER` reads every byte and names all damage; then move these "
+        "folders out of parts/ (nothing is deleted for you) and launch again: they are made anew",
+    )

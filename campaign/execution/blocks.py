@@ -21,7 +21,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-__all__ = ["Block", "BlockWatch", "State", "blocks_of_ledger"]
+__all__ = ["BLOCK_EVENTS", "Block", "BlockWatch", "State", "blocks_of_ledger"]
+
+BLOCK_EVENTS = ("block_submitted", "block_started", "block_ended")
+"""Events of the ledger that tell of blocks."""
 
 State = Literal[
     "pending", "running", "completed", "failed", "timeout", "cancelled", "preempted", "node_fail",

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import math
 import queue
-import signal
 import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,10 @@ from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
+from campaign.execution.signals import stopping_signals
 from campaign.execution.tasks import Task, is_done, rest_of, tasks_of
 from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
+from campaign.glancing import Glances
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
@@ -60,6 +61,9 @@ nodes fail, walltimes are short or operators busy, and say little of the task.""
 
 LOOKED_EVERY_S = 0.5
 """How often wishes, workers and budget are looked at."""
+
+GLANCED_S = 0.1
+"""How long parts are glanced at before the driver sees whether something came back."""
 
 SHOWN_EVERY_S = 0.5
 
@@ -108,6 +112,8 @@ class Driver:
         Called with a `Progress` whenever something changed.
     watch : BlockWatch
         Guards and records the blocks of a cluster.
+    glances : Glances, optional
+        Parts that are still to be glanced at, before anything is made from them.
     """
 
     def __init__(
@@ -118,11 +124,12 @@ class Driver:
         ledger: Ledger,
         display: Display,
         watch: BlockWatch,
+        glances: Glances | None = None,
     ) -> None:
         order = list(STAGES)
         self.plan = sorted(plan, key=lambda part: order.index(part.stage))
         self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
-        self.watch = watch
+        self.watch, self.glances = watch, Glances() if glances is None else glances
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight = Flight(site, self.plan)
         self._back: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
@@ -137,7 +144,7 @@ class Driver:
             self.plan,
             self._done,
             self._quarantined,
-            lambda part: tasks_of(part, workspace, self._threads(part)),
+            self._tasks_of,
             lambda task: rest_of(task, workspace),
             self._lane,
         )
@@ -148,17 +155,24 @@ class Driver:
         Raises
         ------
         InputError
-            If what the user brought cannot be used, or a quarantine file cannot be read.
+            If what the user brought cannot be used, a part that it builds on is damaged, or a
+            quarantine file cannot be read.
         WorkspaceError
             If the file system refuses; a later launch goes on.
         Stopped
             If asked to by SIGINT or SIGTERM; a later launch goes on.
         """
         self._show()
-        if not self._frontier.open_parts:
-            return self._ending()
+        if self._frontier.open_parts:
+            self._make_all()
+            self._show()
+        self.glances.go_on()
+        self.glances.refuse_damaged()
+        return self._ending()
+
+    def _make_all(self) -> None:
         with (
-            _stopping_signals() as stop,
+            stopping_signals() as stop,
             Workers(
                 self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
             ) as workers,
@@ -166,6 +180,9 @@ class Driver:
             while self._flight or self._draining or self._frontier.heads():
                 self._look_around(workers, stop)
                 finished = self._finished()
+                if not finished:
+                    self.glances.go_on(GLANCED_S)
+                    self.glances.refuse_damaged()
                 with self.ledger.together():
                     for task, future in finished:
                         self._take_in(task, future)
@@ -173,8 +190,6 @@ class Driver:
                 for task in picked:
                     self._submit(workers, task)
                 self._show_now_and_then()
-        self._show()
-        return self._ending()
 
     def _look_around(self, workers: Workers, stop: threading.Event) -> None:
         """Look at wishes, workers and the budget, but not for each of many small tasks."""
@@ -189,7 +204,8 @@ class Driver:
         """What has come back; waits a little where nothing has."""
         found: list[tuple[Task, Future[Answer]]] = []
         with suppress(queue.Empty):
-            back = self._back.get(timeout=0.5) if self._flight else self._back.get_nowait()
+            idle = bool(self._flight) and not self.glances
+            back = self._back.get(timeout=0.5) if idle else self._back.get_nowait()
             while True:
                 name, future = back
                 found.append((self._flight.remove(name), future))
@@ -208,8 +224,10 @@ class Driver:
         if stop.is_set() or wish == "now" or (self._draining and not self._flight):
             raise Stopped("stopped; finished work is kept", "the same command goes on")
 
-    def _threads(self, part: PlannedPart) -> int:
-        return self.site.pools[self._pool(part)].threads_per_worker
+    def _tasks_of(self, part: PlannedPart) -> list[Task]:
+        """Tasks that a part whose inputs are there needs now."""
+        threads = self.site.pools[self._pool(part)].threads_per_worker
+        return tasks_of(part, self.workspace, threads)
 
     def _pool(self, part: PlannedPart) -> Any:
         return self.site.pool_of(part.role)
@@ -222,16 +240,19 @@ class Driver:
         """Take tasks in order of precedence until the head of each queue does not fit."""
         picked: list[Task] = []
         while True:
-            heads = [
-                task
-                for task in self._frontier.heads()
-                if self._flight.fits(task) and not self._flight.waited_for(task, self._frontier)
-            ]
+            heads = [task for task in self._frontier.heads() if self._may_go(task)]
             if not heads:
                 return picked
             for task in heads:
                 self._pick(task)
             picked += heads
+
+    def _may_go(self, task: Task) -> bool:
+        return (
+            self._flight.fits(task)
+            and not self._flight.waited_for(task, self._frontier)
+            and self.glances.cover(task.part, GLANCED_S)
+        )
 
     def _pick(self, task: Task) -> None:
         self.ledger.write(
@@ -385,21 +406,3 @@ class Driver:
             tuple(self._quarantined[f] for f in labels if f in self._quarantined),
             tuple(part.label for part in self.plan if part.fingerprint in rest),
         )
-
-
-@contextmanager
-def _stopping_signals() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event while the driver runs in the main thread."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from campaign.execution.blocks import Block, BlockWatch, blocks_of_ledger
+from campaign.execution.blocks import BLOCK_EVENTS, Block, BlockWatch, blocks_of_ledger
 from campaign.execution.scheduler import cancel_jobs, job_prefix, jobs_of
 from campaign.execution.workers import end_orphans
 from campaign.ledger import Ledger, read_ledger
@@ -24,7 +24,8 @@ def watched(
     workspace: Workspace, site: Site, ledger: Ledger, budget_node_hours: float | None
 ) -> BlockWatch:
     """Watch over the blocks of a launch; what earlier ones took is spent already."""
-    spent = sum(block.node_hours for block in blocks_of_ledger(read_ledger(workspace.ledger)))
+    told = blocks_of_ledger(read_ledger(workspace.ledger, BLOCK_EVENTS))
+    spent = sum(block.node_hours for block in told)
     prefix = job_prefix(workspace.root)
     if not isinstance(site, BatchSite):
         return BlockWatch(ledger.write, prefix)
@@ -55,7 +56,7 @@ def end_leftovers(workspace: Workspace, site: Site, ledger: Ledger) -> tuple[lis
     asked: dict[str, Any] = {"scheduler": head.scheduler}
     if isinstance(head, BatchHeader):
         asked["command_timeout_s"] = head.command_timeout_s
-    rows = list(read_ledger(workspace.ledger))
+    rows = list(read_ledger(workspace.ledger, ("launched", *BLOCK_EVENTS)))
     launches = [row for row in rows if row["event"] == "launched"]
     if head.scheduler == "local" and any(block.open for block in blocks_of_ledger(rows)):
         # It ran on a cluster before: its jobs are not this site's, and go on all the same.
@@ -88,7 +89,7 @@ def _end_jobs(workspace: Workspace, scheduler: str, timeout_s: float, ledger: Le
     prefix = job_prefix(workspace.root)
     found = {j.job: j for j in jobs_of(scheduler, prefix, timeout_s)}
     cancel_jobs(scheduler, found, prefix, timeout_s)
-    told = {b.job: b for b in blocks_of_ledger(read_ledger(workspace.ledger))}
+    told = {b.job: b for b in blocks_of_ledger(read_ledger(workspace.ledger, BLOCK_EVENTS))}
     for job in {*found, *(b.job for b in told.values() if b.open)}:
         block, seen = told.get(job), found.get(job)
         nodes = block.nodes if block else seen.nodes if seen else 0

@@ -89,15 +89,16 @@ class PlannedPart:
         return frozenset(f for role in self.inputs.values() for f in role)
 
 
-def _without(settings: Mapping[str, Any], dotted: Sequence[str]) -> dict[str, Any]:
-    """Copy of `settings` that lacks the dotted keys."""
-    kept = {
-        key: value
-        if not isinstance(value, Mapping)
-        else _without(value, [d.removeprefix(f"{key}.") for d in dotted if d.startswith(f"{key}.")])
-        for key, value in settings.items()
-    }
-    return {key: value for key, value in kept.items() if key not in dotted}
+def _without(settings: Mapping[str, Any], dotted: Sequence[str]) -> Mapping[str, Any]:
+    """`settings` without the dotted keys; what holds none of them is shared, not copied."""
+    if not dotted:
+        return settings
+    kept: dict[str, Any] = {}
+    for key, value in settings.items():
+        below = [d.removeprefix(f"{key}.") for d in dotted if d.startswith(f"{key}.")]
+        if key not in dotted:
+            kept[key] = _without(value, below) if isinstance(value, Mapping) else value
+    return kept
 
 
 def planned_part(
