@@ -24,7 +24,9 @@ from data_store.errors import (
     StoreError,
     WorkspaceError,
 )
+from data_store.manifests import MANIFEST
 from data_store.parts import Part, find_part, open_part
+from data_store.visibility import await_files
 
 __all__ = ["Outcome", "Request", "Result"]
 
@@ -111,8 +113,18 @@ class Request:
         return find_part(Path(self.parts_root), self.stage, self.fingerprint)
 
     def input_parts(self, role: str) -> list[Part]:
-        """The parts given for a role, opened; empty where the role has none."""
-        return [open_part(Path(path)) for path in self.inputs.get(role, [])]
+        """The parts given for a role, opened; empty where the role has none.
+
+        They were made, maybe on another host a moment ago: this one may see them late.
+
+        Raises
+        ------
+        LostError
+            If one stays out of sight.
+        """
+        paths = [Path(path) for path in self.inputs.get(role, [])]
+        await_files(path / MANIFEST for path in paths)
+        return [open_part(path) for path in paths]
 
     def out_of_time(self, margin_s: float = 0.0) -> bool:
         """Whether the deadline has come, or comes within `margin_s` seconds."""
@@ -146,8 +158,10 @@ class Result:
 
     @staticmethod
     def done(part: Part, counts: Mapping[str, float] | None = None, message: str = "") -> Result:
-        """Result of a part in its place."""
-        return Result("done", str(part.path), part.digest, dict(counts or {}), message)
+        """Result of a part in its place; that another attempt made it too is counted."""
+        found = {"made_twice": 1.0} if part.was_there else {}
+        counted = {**dict(counts or {}), **found}
+        return Result("done", str(part.path), part.digest, counted, message)
 
     @staticmethod
     def failed(error: Exception) -> Result:

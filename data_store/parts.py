@@ -9,8 +9,8 @@ A part is a folder ``parts/<stage>/<fingerprint>`` with
   metadata, and provenance beside the digest.
 
 It is written into a hidden sibling, synced and renamed, so that it is there whole or not at all;
-where the target exists already, ours is discarded. Nothing is ever changed or deleted. It is not a
-place for unfinished work (`data_store.work`).
+where the same content is there already, ours is discarded (`data_store.renames`). Nothing is ever
+changed or deleted. It is not a place for unfinished work (`data_store.work`).
 
 What becomes of a part after an upgrade of this project is decided by two numbers:
 
@@ -34,7 +34,8 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from data_store.errors import InputError, StoreError, WorkspaceError
 from data_store.fingerprints import canonical_json, file_digest
 from data_store.manifests import MANIFEST, SCHEMA, UPGRADED_FROM, read_manifest
 from data_store.provenance import provenance as make_provenance
+from data_store.renames import put_in_place
 from data_store.work import sync_folder
 
 __all__ = [
@@ -72,10 +74,13 @@ class Part:
     path : Path
     manifest : dict
         What ``manifest.json`` says.
+    was_there : bool
+        Whether another attempt had put it there when ours, of the same content, was to be.
     """
 
     path: Path
     manifest: dict[str, Any]
+    was_there: bool = False
 
     @property
     def stage(self) -> str:
@@ -230,15 +235,19 @@ def write_part(
     StoreError
         If a column cannot be stored.
     WorkspaceError
-        If the file system refuses (read-only, full); nothing of ours is left behind.
+        If the file system refuses (read-only, full), or something else lies there; nothing of ours
+        is left behind.
+    LostError
+        If the file system does not say in time whether it is there.
     """
     checked = {name: column.checked(name) for name, column in sorted(columns.items())}
     content = dict(files or {})
+    digest = content_digest(checked, metadata, content)
     manifest = {
         "schema": SCHEMA,
         "stage": stage,
         "fingerprint": fingerprint,
-        "digest": content_digest(checked, metadata, content),
+        "digest": digest,
         "columns": {
             name: {"dtype": c.values.dtype.str, "shape": list(c.values.shape), "unit": c.unit}
             for name, c in checked.items()
@@ -250,20 +259,29 @@ def write_part(
     target = part_path(parts_root, stage, fingerprint)
     aside = target.with_name(f".{fingerprint[:16]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        aside.mkdir(parents=True)
-        write_arrays(aside / _ARRAYS, checked)
-        for name, data in {**content, **dict(attachments or {})}.items():
-            (aside / name).write_bytes(data)
-        _seal(aside, manifest)
-        _rename_into_place(aside, target)
+        with _removed_on_failure(aside):
+            aside.mkdir(parents=True)
+            write_arrays(aside / _ARRAYS, checked)
+            for name, data in {**content, **dict(attachments or {})}.items():
+                (aside / name).write_bytes(data)
+            _seal(aside, manifest)
+        ours = put_in_place(aside, target, digest)
+        sync_folder(target.parent)
     except OSError as error:
         raise WorkspaceError(
             f"cannot write {target}: {error.strerror or error}",
             "free space or permissions are needed; finished parts are kept, launch again after",
         ) from error
-    finally:
+    return replace(open_part(target), was_there=not ours)
+
+
+@contextmanager
+def _removed_on_failure(aside: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-    return open_part(target)
+        raise
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -285,16 +303,6 @@ def _seal(aside: Path, manifest: dict[str, Any]) -> None:
             os.fsync(handle.fileno())
     for folder in [*(p for p in sorted(aside.rglob("*")) if p.is_dir()), aside]:
         sync_folder(folder)
-
-
-def _rename_into_place(aside: Path, target: Path) -> None:
-    try:
-        aside.rename(target)
-    except OSError:
-        # Another attempt at the same fingerprint was first; its content is as good as ours.
-        if not (target / MANIFEST).exists():
-            raise
-    sync_folder(target.parent)
 
 
 def glance_at_part(path: Path) -> list[str]:

@@ -23,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_store.errors import StoreError, WorkspaceError
+from data_store.renames import rename_surely
+from data_store.visibility import await_files
 
 __all__ = [
+    "await_item",
     "count_items",
     "item_key",
     "item_keys",
@@ -62,7 +65,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        aside.replace(path)
+        rename_surely(lambda: aside.replace(path), lambda: _holds(path, data), path.parent)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -71,6 +74,12 @@ def write_atomic(path: Path, data: bytes) -> None:
             f"cannot write {path}: {error.strerror}",
             "free space or permissions are needed; what is finished is kept, launch again after",
         ) from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return path.read_bytes() == data
+    return False
 
 
 def save_item(
@@ -121,6 +130,25 @@ def item_key(index: int) -> str:
 def item_path(work_dir: Path, key: str) -> Path:
     """Where an item waits, or will."""
     return work_dir / f"{key}.npz"
+
+
+def await_item(
+    work_dir: Path, key: str, for_s: float | None = None
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and metadata of an item that was made, be it on another host a moment ago.
+
+    Raises
+    ------
+    LostError
+        If it stays out of sight.
+    StoreError
+        If the file cannot be read.
+    """
+    found = load_item(work_dir, key)
+    while found is None:
+        await_files([item_path(work_dir, key)], for_s)
+        found = load_item(work_dir, key)
+    return found
 
 
 def item_keys(work_dir: Path) -> list[str]:

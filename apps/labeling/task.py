@@ -12,12 +12,12 @@ import numpy as np
 from apps.contract import Request, Result
 from apps.labeling.settings import MethodSettings
 from data_store.columns import Column
-from data_store.errors import InputError, MethodError, StoreError
+from data_store.errors import InputError, MethodError
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
-from data_store.work import item_key, load_item, save_item
+from data_store.work import await_item, item_key, load_item, save_item
 
 __all__ = ["check_labels", "import_labels", "label", "merge_labels"]
 
@@ -98,8 +98,8 @@ def merge_labels(request: dict[str, Any]) -> dict[str, Any]:
     ------
     MethodError
         If not one label converged.
-    StoreError
-        If a label is missing.
+    LostError
+        If a label is not to be seen here.
     """
     req = Request.from_json(request)
     part = req.finished_part()
@@ -116,10 +116,7 @@ def _merged(req: Request) -> Part:
     energies, forces, left_out = [], [], []
     steps: Counter[str] = Counter()
     for index in range(int(req.settings["count"])):
-        item = load_item(req.work_dir, item_key(index))
-        if item is None:
-            raise StoreError(f"label {index} is missing in {req.work_dir}", "launch again")
-        arrays, details = item
+        arrays, details = await_item(req.work_dir, item_key(index))
         if details["outcome"] != "converged":
             left_out.append({"index": index, "reason": details["outcome"]})
             continue

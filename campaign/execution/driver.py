@@ -36,6 +36,7 @@ from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
+from campaign.execution.sightings import Sightings
 from campaign.execution.signals import stopping_signals
 from campaign.execution.tasks import Task, is_done, rest_of, tasks_of
 from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
@@ -131,7 +132,7 @@ class Driver:
         self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
         self.watch, self.glances = watch, Glances() if glances is None else glances
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
-        self._flight = Flight(site, self.plan)
+        self._flight, self._sightings = Flight(site, self.plan), Sightings(workspace)
         self._back: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
         self._losses: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[str] = Counter()
@@ -177,19 +178,26 @@ class Driver:
                 self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
             ) as workers,
         ):
-            while self._flight or self._draining or self._frontier.heads():
+            while self._in_hand or self._draining or self._frontier.heads():
                 self._look_around(workers, stop)
                 finished = self._finished()
                 if not finished:
                     self.glances.go_on(GLANCED_S)
                     self.glances.refuse_damaged()
                 with self.ledger.together():
+                    for task, answer in self._sightings.settled():
+                        self._record(task, answer)
                     for task, future in finished:
                         self._take_in(task, future)
                     picked = [] if self._draining else self._picked()
                 for task in picked:
                     self._submit(workers, task)
                 self._show_now_and_then()
+
+    @property
+    def _in_hand(self) -> bool:
+        """Whether a task is in flight, or came back and is not settled."""
+        return bool(self._flight or self._sightings)
 
     def _look_around(self, workers: Workers, stop: threading.Event) -> None:
         """Look at wishes, workers and the budget, but not for each of many small tasks."""
@@ -204,7 +212,7 @@ class Driver:
         """What has come back; waits a little where nothing has."""
         found: list[tuple[Task, Future[Answer]]] = []
         with suppress(queue.Empty):
-            idle = bool(self._flight) and not self.glances
+            idle = self._in_hand and not self.glances
             back = self._back.get(timeout=0.5) if idle else self._back.get_nowait()
             while True:
                 name, future = back
@@ -221,7 +229,7 @@ class Driver:
             At once, or, where the wish is to drain, when nothing is in flight any more.
         """
         self._draining = wish == "drain"
-        if stop.is_set() or wish == "now" or (self._draining and not self._flight):
+        if stop.is_set() or wish == "now" or (self._draining and not self._in_hand):
             raise Stopped("stopped; finished work is kept", "the same command goes on")
 
     def _tasks_of(self, part: PlannedPart) -> list[Task]:
@@ -299,7 +307,14 @@ class Driver:
             return
         (answer,) = future.result()
         self._flight.took(task, answer["resources"]["wall_s"])
-        self._record(task, answer)
+        if answer["outcome"] == "done" and self._sightings.unseen(task) is not None:
+            self.ledger.write(
+                "unseen", task=task.name, stage=task.part.stage, label=task.part.label,
+                fingerprint=task.part.fingerprint, host=answer["resources"]["host"],
+            )  # fmt: skip
+            self._sightings.wait_for(task, answer)
+        else:
+            self._record(task, answer)
 
     def _raised(self, task: Task, error: BaseException) -> None:
         """Take in a task that brought an exception home instead of an answer."""

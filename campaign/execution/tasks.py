@@ -8,15 +8,16 @@ are not there yet, and its merging when all are.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from apps.contract import Request
 from campaign.plan.items import Items, PlannedPart
 from campaign.workspace import Workspace
 from data_store.parts import is_made, part_path
-from data_store.work import item_key, item_keys, item_path
+from data_store.work import count_items, item_key, item_keys, item_path
 
-__all__ = ["Task", "is_done", "rest_of", "tasks_of"]
+__all__ = ["Task", "is_done", "items_of", "rest_of", "tasks_of"]
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,32 @@ def tasks_of(part: PlannedPart, workspace: Workspace, threads: int) -> list[Task
 
 
 def rest_of(task: Task, workspace: Workspace) -> Task | None:
-    """What is left of a task that came back unfinished; None where all its items are there.
+    """What is left of a task that came back unfinished; None where its part is to be expanded anew.
 
     Only its own items are looked for: a part may have very many.
     """
     series = task.part.items
-    if task.merges or series is None:
+    if series is None:
         return task
-    (request,) = task.requests
-    folder = workspace.work / series.fingerprint
-    indices: list[int] = request["key"]["indices"]
-    left = [n for n in indices if not item_path(folder, item_key(n)).exists()]
+    if task.merges:
+        there = count_items(workspace.work / series.fingerprint)
+        return task if there >= series.count else None
+    left = [n for n, path in items_of(task, workspace).items() if not path.exists()]
     if not left:
         return None
+    (request,) = task.requests
     asked = {**request, "key": {**request["key"], "indices": left}}
     return replace(task, requests=(asked,), items=len(left))
+
+
+def items_of(task: Task, workspace: Workspace) -> dict[int, Path]:
+    """Where the items of a task lie, or will, by index; none of a task that ends in a part."""
+    series = task.part.items
+    if task.merges or series is None:
+        return {}
+    (request,) = task.requests
+    folder = workspace.work / series.fingerprint
+    return {n: item_path(folder, item_key(n)) for n in request["key"]["indices"]}
 
 
 def _missing(items: Items, workspace: Workspace) -> dict[int, list[int]]:

@@ -176,6 +176,6 @@ def test_nothing_is_renamed_before_all_of_it_is_synced(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", refusing)
-    monkeypatch.setattr("data_store.parts._rename_into_place", never)
+    monkeypatch.setattr("data_store.parts.put_in_place", never)
     with pytest.raises(WorkspaceError, match="No space left"):
         write(tmp_path)
