@@ -56,9 +56,13 @@ def test_digest_is_of_content_alone(tmp_path: Path) -> None:
 
 
 def test_the_first_part_in_place_stays(tmp_path: Path) -> None:
-    first = write(tmp_path)
-    second = write(tmp_path, shift=1.0)
+    first = write(tmp_path, note="monday")
+    second = write(tmp_path, note="tuesday")
     assert second.digest == first.digest
+    assert second.provenance == first.provenance
+    with pytest.raises(WorkspaceError, match=first.digest):
+        write(tmp_path, shift=1.0)
+    assert not verify_part(open_part(first.path))
     assert [p.name for p in (tmp_path / "label").iterdir()] == [PRINT]
 
 
