@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.contract import Result
-from data_store.work import write_atomic
+from data_store.errors import WorkspaceError
 
 __all__ = ["DEADLINE_VARIABLE", "run_requests"]
 
@@ -75,12 +75,16 @@ def _find(function: str) -> TaskFunction:
 
 @contextlib.contextmanager
 def _marked(path: Path) -> Iterator[None]:
-    write_atomic(
-        path,
-        json.dumps(
-            {"pid": os.getpid(), "host": platform.node(), "started_unix": time.time()}
-        ).encode(),
-    )
+    # Not synced, unlike all else: no mark has to outlive a crash, and each sync takes milliseconds.
+    said = {"pid": os.getpid(), "host": platform.node(), "started_unix": time.time()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(said), encoding="utf-8")
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot write {path}: {error.strerror}",
+            "free space or permissions are needed; what is finished is kept, launch again after",
+        ) from error
     try:
         yield
     finally:

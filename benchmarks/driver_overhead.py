@@ -1,30 +1,36 @@
-"""What our driver adds to Parsl: the same empty tasks through both, in the same run.
+"""What our driver adds to Parsl: the same tasks through both, in alternating pairs of one run.
 
 Usage, from the root of the repository::
 
     python -m benchmarks.driver_overhead [TASKS] [PAIRS]
 
-Bare Parsl gets all tasks at once and answers a dictionary for each; the driver makes a part for
-each, with its ledger, marks and progress, so the difference is what a part costs beside its
-science: a folder with a manifest, synced and renamed, two lines of ledger, and the driver's own
-time. Both have two workers on this machine. Printed: seconds a task (median over pairs, spread),
-their ratio, and the driver process's own CPU time and memory.
+Each task makes the smallest part: a folder with a manifest, synced and renamed. Bare Parsl gets all
+tasks at once and calls the task's function itself; the driver has two lines of ledger for each, its
+mark, its measures and its place in the plan. Both have the same executor with two workers, and each
+side of each pair is a process and a folder of its own. Printed: seconds a task from the first
+answer to the last (starting and stopping Parsl is in neither), difference and ratio, as median over
+pairs and spread; the CPU time of the driver's process a task, starting and stopping included; and
+its largest memory.
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from apps.runner import run_requests
+from apps.checkup import write
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.driver import Driver
+from campaign.execution.tasks import tasks_of
 from campaign.execution.workers import Workers
-from campaign.ledger import Ledger
+from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import PlannedPart, planned_part
 from campaign.sites.site import LocalSite
 from campaign.workspace import Workspace
@@ -32,80 +38,94 @@ from campaign.workspace import Workspace
 SITE = LocalSite.model_validate(
     {"site": {"name": "bench"}, "pools": {"cpu": {"workers_per_node": 2}}}
 )
-TASK = "benchmarks.driver_overhead:part"
-EMPTY = "benchmarks.driver_overhead:empty"
 
 
-def empty(request: dict[str, object]) -> dict[str, object]:
-    """Do nothing."""
-    return {"outcome": "done", "message": ""}
-
-
-def part(request: dict[str, object]) -> dict[str, object]:
-    """Make the smallest part."""
-    from apps.checkup import write
-
-    return write(request)
+def _planned(folder: Path, tasks: int) -> tuple[Workspace, list[PlannedPart]]:
+    workspace, made = Workspace(folder), "apps.checkup:write"
+    workspace.prepare()
+    return workspace, [
+        planned_part("sample", f"part {n}", {"value": n}, 0, function=made) for n in range(tasks)
+    ]
 
 
 def _watch() -> BlockWatch:
     return BlockWatch(lambda event, **fields: None, "campaign-bench")
 
 
-def bare(folder: Path, tasks: int) -> float:
-    """Seconds a task of Parsl alone."""
-    with Workers(SITE, folder, folder / "parsl", _watch()) as workers:
+def _spent(times: list[float]) -> dict[str, float]:
+    """Seconds a task between answers, CPU seconds a task and memory of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_s": (max(times) - min(times)) / (len(times) - 1),
+        "cpu_s": (used.ru_utime + used.ru_stime) / len(times),
+        "memory_MB": used.ru_maxrss / 1024,
+    }
+
+
+def bare(folder: Path, tasks: int) -> dict[str, float]:
+    """Parsl alone: the task's function on the same requests."""
+    workspace, plan = _planned(folder, tasks)
+    times: list[float] = []
+    with Workers(SITE, workspace.root, workspace.logs / "parsl", _watch()) as workers:
         kernel = workers._kernel
-        mark = str(folder / "mark.json")
-        kernel.submit(run_requests, app_args=(EMPTY, [{}], mark), executors=["cpu"], cache=False,
-                      ignore_for_cache=None, app_kwargs={}).result()  # fmt: skip
-        began = time.perf_counter()
-        futures = [
-            kernel.submit(
-                run_requests, app_args=(EMPTY, [{}], f"{mark}{n}"), executors=["cpu"], cache=False,
+        futures = []
+        for one in plan:
+            (task,) = tasks_of(one, workspace, threads=1)
+            future = kernel.submit(
+                write, app_args=task.requests, executors=["cpu"], cache=False,
                 ignore_for_cache=None, app_kwargs={},
-            )
-            for n in range(tasks)
-        ]  # fmt: skip
+            )  # fmt: skip
+            future.add_done_callback(lambda _: times.append(time.time()))
+            futures.append(future)
         for future in futures:
-            future.result()
-        return (time.perf_counter() - began) / tasks
+            if future.result()["outcome"] != "done":
+                raise RuntimeError("a part was not made")
+    return _spent(times)
 
 
-def ours(folder: Path, tasks: int) -> tuple[float, float]:
-    """Seconds a task of our driver, and of its own CPU time."""
-    workspace = Workspace(folder / "workspace")
-    workspace.prepare()
-    plan: list[PlannedPart] = [
-        planned_part("sample", f"part {n}", {"value": n}, 0, function=TASK) for n in range(tasks)
-    ]
+def ours(folder: Path, tasks: int) -> dict[str, float]:
+    """Our driver on a plan of the same parts."""
+    workspace, plan = _planned(folder, tasks)
     with Ledger(workspace.ledger) as ledger:
-        cpu, began = time.process_time(), time.perf_counter()
         ending = Driver(plan, workspace, SITE, ledger, lambda progress: None, _watch()).run()
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     if not ending.complete:
         raise RuntimeError("the plan was not made")
-    return wall / tasks, cpu / tasks
+    return _spent([row["unix"] for row in read_ledger(workspace.ledger, ("result",))])
+
+
+def _apart(side: str, tasks: int) -> dict[str, float]:
+    """One side in a process and a folder of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+    ):
+        found: dict[str, float] = pool.apply(globals()[side], (Path(folder), tasks))
+        return found
+
+
+def _row(name: str, values: list[float], scale: float = 1.0) -> None:
+    found = sorted(scale * value for value in values)
+    sys.stdout.write(
+        f"{name}: {statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})\n"
+    )
 
 
 def main(arguments: list[str]) -> None:
-    """Time pairs and print them."""
-    tasks, pairs = ([int(a) for a in arguments] + [2000, 3][len(arguments) :])[:2]
-    rows = []
-    for _ in range(pairs):
-        with tempfile.TemporaryDirectory() as folder:
-            alone = bare(Path(folder), tasks)
-            wall, cpu = ours(Path(folder), tasks)
-            rows.append((alone, wall, cpu, wall / alone))
-    for name, values in zip(
-        ("Parsl alone, ms a task", "driver, ms a task", "of it its own CPU, ms", "ratio"),
-        zip(*rows, strict=True),
-        strict=True,
-    ):
-        scale = 1.0 if name == "ratio" else 1000.0
-        found = sorted(scale * value for value in values)
-        print(f"{name}: {statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})")
-    print(f"driver's memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    """Run pairs and print them."""
+    tasks, pairs = ([int(a) for a in arguments] + [2000, 5][len(arguments) :])[:2]
+    rows: list[dict[str, dict[str, Any]]] = []
+    for pair in range(pairs):
+        sides = ("bare", "ours") if pair % 2 == 0 else ("ours", "bare")
+        rows.append({side: _apart(side, tasks) for side in sides})
+        sys.stderr.write(json.dumps(rows[-1]) + "\n")
+    _row("Parsl alone, ms a task", [row["bare"]["wall_s"] for row in rows], 1000.0)
+    _row("driver, ms a task", [row["ours"]["wall_s"] for row in rows], 1000.0)
+    added = [row["ours"]["wall_s"] - row["bare"]["wall_s"] for row in rows]
+    _row("added, ms a task", added, 1000.0)
+    _row("ratio", [row["ours"]["wall_s"] / row["bare"]["wall_s"] for row in rows])
+    _row("Parsl alone, CPU ms a task", [row["bare"]["cpu_s"] for row in rows], 1000.0)
+    _row("driver, CPU ms a task", [row["ours"]["cpu_s"] for row in rows], 1000.0)
+    _row("driver, MB", [row["ours"]["memory_MB"] for row in rows])
 
 
 if __name__ == "__main__":
