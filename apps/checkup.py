@@ -22,6 +22,7 @@ import numpy as np
 
 from apps.contract import Request, Result
 from data_store.columns import Column
+from data_store.errors import StoreError
 from data_store.parts import open_part, verify_part, write_part
 
 __all__ = ["PACKAGES", "count_ranks", "examine", "found_here", "owners", "read_back", "write"]
@@ -92,7 +93,9 @@ def read_back(request: dict[str, Any]) -> dict[str, Any]:
     """Open the parts given and compare every byte with their manifests."""
     req = Request.from_json(request)
     for path in req.inputs["parts"]:
-        verify_part(open_part(Path(path)))
+        problems = verify_part(open_part(Path(path)))
+        if problems:
+            raise StoreError(f"{path}: {'; '.join(problems)}", "nodes do not see the same bytes")
     return Result("done", message=json.dumps({"read": len(req.inputs["parts"])})).to_json()
 
 
