@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Outcome", "launch"]
 
-GLANCED_S = 2.0
-"""How long parts are glanced at before workers start: some ten thousand of them; a campaign of more
+GLANCED_S = 1.0
+"""How long parts are glanced at before workers start: some thousands of them; a campaign of more
 has the rest glanced at while it runs."""
 
 
@@ -128,10 +127,11 @@ def launch(
     check_owner(workspace, spec.campaign.name)
     workspace.prepare()
     with workspace.locked(), Ledger(workspace.ledger) as ledger:
-        plan = build_plan(spec)
-        glances = glances_of(plan.parts, workspace)
-        lacking = len(glances) < len(plan.parts) or not _all_made(plan, workspace)
-        with preflight_meanwhile(spec) if lacking else nullcontext():
+        with preflight_meanwhile(spec) as drop:
+            plan = build_plan(spec)
+            glances = glances_of(plan.parts, workspace)
+            if len(glances) == len(plan.parts) and _all_made(plan, workspace):
+                drop()
             glances.go_on(GLANCED_S)
         freeze(workspace, spec)
         glances.refuse_damaged()

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,8 +90,13 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
 
 
 @contextmanager
-def preflight_meanwhile(spec: CampaignSpec) -> Iterator[None]:
+def preflight_meanwhile(spec: CampaignSpec) -> Iterator[Callable[[], None]]:
     """Try out in a process of its own while the body of the ``with`` runs.
+
+    Yields
+    ------
+    callable
+        To be called where there is nothing to try out: nothing is left to be made.
 
     Raises
     ------
@@ -105,13 +110,23 @@ def preflight_meanwhile(spec: CampaignSpec) -> Iterator[None]:
             [sys.executable, "-c", "from campaign.preflight import main; main()"],
             stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+    needless = False
+
+    def drop() -> None:
+        nonlocal needless
+        needless = True
+
     try:
-        yield
+        yield drop
+        if needless:
+            process.kill()
         said, noise = process.communicate()
     except BaseException:
         process.kill()
         process.communicate()
         raise
+    if needless:
+        return
     sys.stderr.write(noise)
     if process.returncode == _REFUSED:
         raise InputError(**json.loads(said))

@@ -203,7 +203,9 @@ def test_a_stage_passes_on_its_quorum_and_a_launch_says_what_it_leaves_out(
     run: Runner, tiny: Campaign, monkeypatch: pytest.MonkeyPatch, quorum: str, code: int
 ) -> None:
     """Three of four parts of `simulate` are there; the fourth is in quarantine."""
-    monkeypatch.setattr("campaign.launching.preflight_meanwhile", lambda spec: nullcontext())
+    monkeypatch.setattr(
+        "campaign.launching.preflight_meanwhile", lambda spec: nullcontext(lambda: None)
+    )
     monkeypatch.setattr("campaign.report.collect.collect", lambda plan, workspace: None)
     monkeypatch.setattr(
         "campaign.report.write.write_report",

@@ -48,6 +48,12 @@ def test_what_cannot_be_used_is_said_in_the_same_words(tmp_path: Path) -> None:
     assert (apart.value.message, apart.value.hint) == (here.value.message, here.value.hint)
 
 
+def test_where_nothing_is_left_to_be_made_nothing_is_tried_out(tmp_path: Path) -> None:
+    with preflight_meanwhile(spec(tmp_path, TINY.replace('"PBE"', '"NO-SUCH"'))) as drop:
+        drop()
+    assert children() == 0
+
+
 def test_a_body_that_raises_ends_it(tmp_path: Path) -> None:
     with pytest.raises(KeyError), preflight_meanwhile(spec(tmp_path, TINY)):
         raise KeyError
