@@ -75,11 +75,16 @@ def _find(function: str) -> TaskFunction:
 
 @contextlib.contextmanager
 def _marked(path: Path) -> Iterator[None]:
-    # Not synced, unlike all else: no mark has to outlive a crash, and each sync takes milliseconds.
     said = {"pid": os.getpid(), "host": platform.node(), "started_unix": time.time()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(said), encoding="utf-8")
+        with path.open("w", encoding="utf-8") as handle:
+            handle.write(json.dumps(said))
+            if DEADLINE_VARIABLE in os.environ:
+                # A node that dies is to leave it behind; on one machine nobody would be left to
+                # read it, and a sync takes as long as a small task.
+                handle.flush()
+                os.fsync(handle.fileno())
     except OSError as error:
         raise WorkspaceError(
             f"cannot write {path}: {error.strerror}",
