@@ -4,9 +4,9 @@ It holds no truth. What is done is what lies in its place; so a driver may be ki
 and the next one goes on from the workspace. Outcomes are treated by class: *done*; *continue*
 (handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
 (one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
-tries, up to a cap that tells a loss from a task that kills its worker); *input cannot be used* and
-*workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch: what is
-in it, and what needs that, is left out until `campaign retry`.
+tries, until `campaign.execution.losses` tells a task that kills its workers); *input cannot be
+used* and *workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch:
+what is in it, and what needs that, is left out until `campaign retry`.
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
@@ -32,13 +32,14 @@ from typing import Any
 from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.frontier import Frontier
+from campaign.execution.hosts import Hosts
 from campaign.execution.parsl_config import capacity_of
 from campaign.execution.tasks import Task, is_done, tasks_of
 from campaign.execution.workers import Workers, is_block_loss, is_infrastructure_loss
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, progress_of, with_quarantine
+from campaign.progress import Progress, progress_of, take_mark, with_left_out, with_quarantine
 from campaign.quarantine import Cause, Quarantined, keep, kept_of
 from campaign.sites.site import BatchSite, Site, available_cores
 from campaign.workspace import Workspace
@@ -46,13 +47,6 @@ from data_store.errors import InputError, Stopped, WorkspaceError
 from data_store.work import write_atomic
 
 __all__ = ["Driver", "Ending"]
-
-MAX_LOSSES = 8
-"""Deaths of its worker after which a task is taken to kill its workers itself."""
-
-MAX_BLOCK_LOSSES = 24
-"""Losses with a whole block or node after which it is taken to kill those: they are many where
-nodes fail, walltimes are short or operators busy, and say little of the task."""
 
 QUEUED = 2
 """Tasks handed to a cluster's pool for each that it works at, so that no worker waits for us."""
@@ -118,7 +112,7 @@ class Driver:
         self.watch = watch
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight: dict[Future[Answer], Task] = {}
-        self._losses: Counter[tuple[str, str]] = Counter()
+        self._hosts = Hosts(workspace, site, ledger, watch)
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
         self._draining = False
@@ -278,16 +272,20 @@ class Driver:
         if isinstance(error, WorkspaceError):
             raise error
         kind = "lost" if is_infrastructure_loss(error) else "failed_software"
-        host, message = getattr(error, "hostname", ""), f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
+        mark = take_mark(self.workspace.running / f"{task.name}.json")
+        host = mark.where if mark is not None else getattr(error, "hostname", "")
+        with_block = is_block_loss(error)
         self.ledger.write(
             "result", outcome=kind, task=task.name, stage=task.part.stage, label=task.part.label,
             fingerprint=task.part.fingerprint, items=task.items, message=message, host=host,
+            job=mark.job if mark is not None else "", with_block=with_block,
         )  # fmt: skip
         if kind == "failed_software":
             self._keep_detail(task, "".join(traceback.format_exception(error)))
             self._failed(task, message, host)
         else:
-            self._lost(task, message, host, with_block=is_block_loss(error))
+            self._lost(task, message, host, with_block=with_block)
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -301,7 +299,10 @@ class Driver:
         self._keep_detail(task, detail)
         if outcome == "failed_input":
             raise InputError(f"{task.part.label}: {answer['message']}")
-        message, host = answer["message"], answer["resources"]["host"]
+        used = answer["resources"]
+        message, host = answer["message"], used.get("node") or used["host"]
+        if outcome != "lost":
+            self._hosts.answered(task, host)
         if outcome == "failed_method":
             self._quarantine(task, "method", message, host)
         elif outcome == "failed_software":
@@ -317,11 +318,9 @@ class Driver:
             self._frontier.finished(task)
 
     def _lost(self, task: Task, message: str, host: str, *, with_block: bool = False) -> None:
-        kind, most = ("block", MAX_BLOCK_LOSSES) if with_block else ("worker", MAX_LOSSES)
-        self._losses[task.name, kind] += 1
-        if self._losses[task.name, kind] >= most:
-            said = f"its {kind} was lost {most} times, the last time: {message}"
-            self._quarantine(task, "lost", said, host)
+        said = self._hosts.lost(task, host, with_block=with_block)
+        if said:
+            self._quarantine(task, "lost", f"{said}; the last time: {message}", host)
         else:
             self._frontier.again(task)
 
@@ -366,7 +365,8 @@ class Driver:
         for task in self._flight.values():
             running[task.part.stage] += task.items
         progress = progress.counting(running=running)
-        self.display(with_quarantine(progress, self._quarantined.values()))
+        progress = with_quarantine(progress, self._quarantined.values())
+        self.display(with_left_out(progress, self._hosts.left_out))
         self._shown_at = time.monotonic()
 
     def _ending(self) -> Ending:

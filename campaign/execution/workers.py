@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -42,6 +43,8 @@ _MARK = "CAMPAIGN_WORKSPACE"
 _CLOSING_S, _CLOSING_DEAD_S = 60.0, 5.0
 """How long Parsl may take to clean up, and where a pool's interchange is dead."""
 
+_ASKED_AGAIN_S = 60.0
+"""How long a block that was given up may go on before that is asked for again."""
 
 MAX_DEAD_BLOCKS = 3
 """Blocks in a row without a worker that ever reached the driver, after which a launch stops."""
@@ -65,6 +68,7 @@ class Workers:
         self._site, self._workspace, self._run_dir = site, workspace, run_dir
         self._watch = watch
         self._kernel: Any = None
+        self._given_up: dict[str, float] = {}
 
     def __enter__(self) -> Workers:
         os.environ[_MARK] = str(self._workspace.resolve())
@@ -102,6 +106,7 @@ class Workers:
             If the scheduler refuses blocks for good.
         """
         self._keep_asking_for_blocks()
+        self._give_up_blocks_on_hosts_left_out()
         dead = self._dead_pools()
         if dead:
             raise Stopped(
@@ -151,6 +156,21 @@ class Workers:
         for label in self._site.pools:
             executor = self._kernel.executors[label]
             executor._last_poll_time = min(executor._last_poll_time, now)
+
+    def _give_up_blocks_on_hosts_left_out(self) -> None:
+        """End blocks that sit on one host alone, which is left out; others take their place."""
+        now = time.monotonic()
+        for block in self._watch.blocks:
+            alone = block.hosts in self._watch.left_out_of(block.pool)
+            asked_s = now - self._given_up.get(block.job, -math.inf)
+            if block.state != "running" or not alone or asked_s < _ASKED_AGAIN_S:
+                continue
+            self._given_up[block.job] = now
+            executor = self._kernel.executors[block.pool]
+            number = executor.job_ids_to_block.get(block.job)
+            if number is not None:
+                executor._hold_block(number)
+            executor.provider.give_up(block.job, f"host {block.hosts} is left out")
 
     def _dead_pools(self) -> dict[str, Any]:
         """Executors whose interchange process has ended, by label."""

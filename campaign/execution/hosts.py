@@ -1,0 +1,77 @@
+"""`Hosts`: the hosts of one launch as the driver sees them, and those that it leaves out.
+
+What is lost and what comes back is judged by `campaign.execution.losses`; here the verdict on a
+host is carried out: kept in the workspace for later launches, written into the ledger, and told to
+the `BlockWatch`, by which new blocks are asked for without it. Blocks that sit on that host alone
+are given up by `Workers`; one that has other hosts too goes on, and that is written down.
+"""
+
+from __future__ import annotations
+
+import time
+
+from campaign.execution.blocks import BlockWatch
+from campaign.execution.losses import Eater, Losses
+from campaign.execution.squeue import hosts_in
+from campaign.execution.tasks import Task
+from campaign.ledger import Ledger
+from campaign.left_out import LeftOut, hosts_left_out, leave_out
+from campaign.sites.site import Site
+from campaign.workspace import Workspace
+
+__all__ = ["Hosts"]
+
+
+class Hosts:
+    """Hosts of one launch.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    site : Site
+    ledger : Ledger
+    watch : BlockWatch
+    """
+
+    def __init__(
+        self, workspace: Workspace, site: Site, ledger: Ledger, watch: BlockWatch
+    ) -> None:
+        self._workspace, self._site, self._ledger, self._watch = workspace, site, ledger, watch
+        self._can_leave_out = site.site.scheduler == "slurm" and not site.site.python
+        self._losses = Losses(lambda: watch.left_out, can_leave_out=self._can_leave_out)
+        self.left_out = hosts_left_out(workspace, site.site.name)
+
+    def answered(self, task: Task, host: str) -> None:
+        """A task came back from a host."""
+        self._losses.answered(task.part.stage, host)
+        self._leave_out_eaters()
+
+    def lost(self, task: Task, host: str, *, with_block: bool) -> str:
+        """A task was lost: why it is to be given up, or nothing; see `Losses.lost`."""
+        said = self._losses.lost(task.name, task.part.stage, host, with_block=with_block)
+        self._leave_out_eaters()
+        return said
+
+    def _leave_out_eaters(self) -> None:
+        for eater in self._losses.eaters():
+            entry = LeftOut(
+                eater.host, self._site.site.name, eater.in_words, time.time(), self._can_leave_out
+            )
+            leave_out(self._workspace, entry)
+            self.left_out.append(entry)
+            self._tell(eater, entry)
+            if entry.avoided:
+                self._watch.leave_out(eater.host)
+
+    def _tell(self, eater: Eater, entry: LeftOut) -> None:
+        on_it = {
+            block.job: hosts_in(block.hosts)
+            for block in self._watch.blocks
+            if block.state == "running" and eater.host in hosts_in(block.hosts)
+        }
+        self._ledger.write(
+            "host_left_out", host=entry.host, site=entry.site, avoided=entry.avoided,
+            message=entry.message, tasks=list(eater.tasks),
+            given_up=[job for job, hosts in on_it.items() if len(hosts) == 1 and entry.avoided],
+            going_on=[job for job, hosts in on_it.items() if len(hosts) > 1 or not entry.avoided],
+        )  # fmt: skip
