@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import Cancelled, cancel
+from campaign.driver_lock import is_at_work
 from campaign.freezing import check_launched, check_owner, thaw
 from campaign.ledger import Ledger, read_ledger
+from campaign.left_out import LeftOut, hosts_left_out, take_back
+from campaign.outcomes import StageOutcomes, outcomes_of
 from campaign.plan.build import Plan, build_plan
-from campaign.progress import Progress, progress_of, with_quarantine, with_running
+from campaign.progress import (
+    Progress,
+    progress_of,
+    with_left_out,
+    with_quarantine,
+    with_running,
+)
 from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
 from campaign.sites.fitness import refuse_unfit
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
@@ -25,6 +34,7 @@ from campaign.sites.site import BatchSite, Site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.spending import Spending, spending_of
 from campaign.templates import write_template
+from campaign.time_left import TimeLeft, time_left
 from campaign.verifying import Verification, verify
 from campaign.why import Explanation, explain
 from campaign.workspace import Workspace
@@ -274,7 +284,18 @@ class Campaign:
         plan = self.launched_plan()
         found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
         found = with_running(found, self.workspace.running)
+        found = with_left_out(found, hosts_left_out(self.workspace))
         return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+
+    def outcomes(self, progress: Progress) -> list[StageOutcomes]:
+        """Items of each stage by outcome class, and all answers so far."""
+        rows = read_ledger(self.workspace.ledger)
+        return outcomes_of(progress, self.launched_plan().parts, self.workspace, rows)
+
+    def time_left(self, progress: Progress) -> TimeLeft:
+        """How long the launch at work still takes, roughly, by the pace of the last while."""
+        at_work = is_at_work(self.workspace.root)
+        return time_left(progress, read_ledger(self.workspace.ledger), at_work=at_work)
 
     def spending(self) -> Spending:
         """Blocks now and node-hours so far, of all launches on a cluster."""
@@ -329,6 +350,17 @@ class Campaign:
                     "lifted", stage=entry.stage, label=entry.label, fingerprint=entry.fingerprint
                 )
         return chosen
+
+    def take_back_hosts(self, hosts: Sequence[str]) -> list[LeftOut]:
+        """Use hosts again that were left out since they eat tasks, from the next launch on.
+
+        Raises
+        ------
+        InputError
+            If one of them is not left out, a driver is at work, or nothing was launched.
+        """
+        check_launched(self.workspace)
+        return take_back(self.workspace, hosts)
 
     def why(self, item: str) -> Explanation:
         """What one part is, what became of it, and what to do about it.

@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from campaign.ledger import Ledger
 from campaign.quarantine import set_aside
 from campaign.workspace import Workspace
 from data_store.errors import InputError, unknown_name
 from data_store.work import write_atomic
 
-__all__ = ["LeftOut", "choose_hosts", "hosts_left_out", "leave_out", "take_back"]
+__all__ = ["LeftOut", "hosts_left_out", "leave_out", "take_back"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class LeftOut:
         if self.avoided:
             return f"host left out: {self.host} of site {self.site}: {self.message}"
         return (
-            f"host {self.host} of site {self.site} eats tasks: {self.message}; its scheduler cannot "
-            "be told to leave it out: tell the operators, or exclude it in scheduler_options"
+            f"host {self.host} of site {self.site} eats tasks and is used all the same: "
+            f"{self.message}; the scheduler cannot be told to leave it out, or has no block "
+            "without it: tell the operators"
         )
 
 
@@ -104,14 +106,7 @@ def _read(path: Path) -> LeftOut:
     return entry
 
 
-def choose_hosts(entries: Sequence[LeftOut], hosts: Sequence[str]) -> list[LeftOut]:
-    """Entries of these hosts.
-
-    Raises
-    ------
-    InputError
-        If one of them is not left out.
-    """
+def _choose(entries: Sequence[LeftOut], hosts: Sequence[str]) -> list[LeftOut]:
     names = sorted({entry.host for entry in entries})
     for host in hosts:
         if host not in names:
@@ -121,12 +116,20 @@ def choose_hosts(entries: Sequence[LeftOut], hosts: Sequence[str]) -> list[LeftO
     return [entry for entry in entries if entry.host in hosts]
 
 
-def take_back(workspace: Workspace, entry: LeftOut) -> None:
-    """Move the file of a host aside: the next launch uses it again.
+def take_back(workspace: Workspace, hosts: Sequence[str]) -> list[LeftOut]:
+    """Move the files of hosts aside: the next launch uses them again.
 
     Raises
     ------
+    InputError
+        If one of them is not left out, or a driver is at work.
     WorkspaceError
         If the file system refuses.
     """
-    set_aside(_folder(workspace) / entry.file_name, f"the exclusion of host {entry.host}")
+    with workspace.locked(), Ledger(workspace.ledger) as ledger:
+        chosen = _choose(hosts_left_out(workspace), hosts)
+        for entry in chosen:
+            path = _folder(workspace) / entry.file_name
+            set_aside(path, f"the exclusion of host {entry.host}")
+            ledger.write("host_taken_back", host=entry.host, site=entry.site)
+    return chosen

@@ -172,15 +172,21 @@ def status(
     if as_json:
         while True:
             progress = campaign.status()
-            say({**progress.to_json(), "spending": campaign.spending().to_json()})
+            outcomes = {found.stage: found.to_json() for found in campaign.outcomes(progress)}
+            left = campaign.time_left(progress).to_json()
+            spent = campaign.spending().to_json()
+            say({**progress.to_json(), "outcomes": outcomes, "time_left": left, "spending": spent})
             if not watch or progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
-        console.print(progress_view(campaign.status()))
+        progress = campaign.status()
+        console.print(progress_view(progress))
+        told = [found.in_words for found in campaign.outcomes(progress) if found.eventful]
         spending = campaign.spending()
-        if spending.blocks or spending.refusal:
-            console.print(spending.in_words, highlight=False, soft_wrap=True)
+        told += spending.in_lines if spending.blocks or spending.refusal else []
+        for line in [*told, campaign.time_left(progress).in_words]:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with LiveDisplay(console) as display:
         while True:

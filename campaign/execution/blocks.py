@@ -205,9 +205,7 @@ class BlockWatch:
             limits = (self._per_hour - len(self._submitted), self._max_jobs - in_queue)
             return max(0, int(min(self.affordable(node_hours), *limits)))
 
-    def submitted(
-        self, job: str, pool: str, nodes: int, walltime_s: float, log: str = ""
-    ) -> None:
+    def submitted(self, job: str, pool: str, nodes: int, walltime_s: float, log: str = "") -> None:
         """Take note of a block that the scheduler took, and of the file that it writes to."""
         with self._lock:
             block = Block(job, pool, nodes, walltime_s, "pending", time.time(), log=log)

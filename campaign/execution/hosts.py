@@ -9,6 +9,7 @@ are given up by `Workers`; one that has other hosts too goes on, and that is wri
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.losses import Eater, Losses
@@ -33,13 +34,17 @@ class Hosts:
     watch : BlockWatch
     """
 
-    def __init__(
-        self, workspace: Workspace, site: Site, ledger: Ledger, watch: BlockWatch
-    ) -> None:
+    def __init__(self, workspace: Workspace, site: Site, ledger: Ledger, watch: BlockWatch) -> None:
         self._workspace, self._site, self._ledger, self._watch = workspace, site, ledger, watch
         self._can_leave_out = site.site.scheduler == "slurm" and not site.site.python
         self._losses = Losses(lambda: watch.left_out, can_leave_out=self._can_leave_out)
-        self.left_out = hosts_left_out(workspace, site.site.name)
+        self._found = hosts_left_out(workspace, site.site.name)
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """Hosts that eat tasks, of this launch and earlier ones; whether avoided, as it is now."""
+        avoided = self._watch.left_out
+        return [replace(entry, avoided=entry.host in avoided) for entry in self._found]
 
     def answered(self, task: Task, host: str) -> None:
         """A task came back from a host."""
@@ -58,7 +63,7 @@ class Hosts:
                 eater.host, self._site.site.name, eater.in_words, time.time(), self._can_leave_out
             )
             leave_out(self._workspace, entry)
-            self.left_out.append(entry)
+            self._found.append(entry)
             self._tell(eater, entry)
             if entry.avoided:
                 self._watch.leave_out(eater.host)

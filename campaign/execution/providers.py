@@ -65,6 +65,7 @@ class _Watched:
     _batch: BatchPool
     _poll_s: float
     cmd_timeout: int
+    scheduler_options: str
 
     @property
     def max_blocks(self) -> int:
@@ -144,7 +145,7 @@ class WatchedSlurm(_Watched, SlurmProvider):  # type: ignore[misc]
             exclusive=batch.exclusive,
             launcher=launcher,
         )
-        self._options = self.scheduler_options
+        self._options = str(self.scheduler_options)
 
     def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
         """Run a command of the scheduler."""

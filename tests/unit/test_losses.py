@@ -78,9 +78,7 @@ def test_a_task_is_given_up_at_exactly_the_stated_hosts_or_losses(hosts: list[st
 
 
 @given(st.permutations(HOSTS), st.integers(0, 3))
-def test_tasks_that_kill_their_workers_put_out_no_row_of_hosts(
-    hosts: list[str], more: int
-) -> None:
+def test_tasks_that_kill_their_workers_put_out_no_row_of_hosts(hosts: list[str], more: int) -> None:
     """However hosts are met, each such task is held against one host at most."""
     cluster = Cluster()
     tasks = [f"deadly-{number}" for number in range(FEWEST_EATEN + more)]
@@ -159,9 +157,7 @@ def test_two_hosts_that_eat_at_once_are_both_found() -> None:
     st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans()), min_size=200, max_size=400),
     st.integers(1, 9),
 )
-def test_every_host_found_passes_its_own_test(
-    tries: list[tuple[str, bool]], several: int
-) -> None:
+def test_every_host_found_passes_its_own_test(tries: list[tuple[str, bool]], several: int) -> None:
     """The evidence is what was asked for, whatever came before; and each host is told once."""
     cluster = Cluster()
     for number, (host, lost) in enumerate(tries):
