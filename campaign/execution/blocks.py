@@ -35,7 +35,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 300.0
 _HOUR_S = 3600.0
 
 WAITS_S, TOLD_EVERY_S = 60.0, 600.0
-"""After how long in the queue it is told why a block waits, and how often that may be told anew."""
+"""After how long in the queue it is told why a block waits, and how often that may change."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class BlockWatch:
         self._left_out = dict.fromkeys(left_out)
         self._needed: dict[str, set[str]] = {}
         self._asked_at: dict[str, float] = {}
-        self._told_at: dict[str, float] = {}
+        self._told: dict[str, tuple[str, float]] = {}
         self._submitted: deque[float] = deque()
         self._wait_s, self._not_before = 0.0, -math.inf
         self._refusal = ""
@@ -262,10 +262,11 @@ class BlockWatch:
                 self._tell_why_it_waits(now)
 
     def _tell_why_it_waits(self, block: Block) -> None:
-        now, last = self._clock(), self._told_at.get(block.job, -math.inf)
+        now = self._clock()
         waited_s = now - self._asked_at[block.job]
-        if block.reason and waited_s >= WAITS_S and now - last >= TOLD_EVERY_S:
-            self._told_at[block.job] = now
+        told, last = self._told.get(block.job, ("", -math.inf))
+        if block.reason != told and waited_s >= WAITS_S and now - last >= TOLD_EVERY_S:
+            self._told[block.job] = block.reason, now
             self._record(
                 "block_waits", job=block.job, pool=block.pool, reason=block.reason,
                 waited_s=round(waited_s, 1),

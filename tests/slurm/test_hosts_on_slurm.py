@@ -104,8 +104,6 @@ def test_where_no_other_host_is_left_the_launch_goes_on_with_it_and_says_so_once
     assert slurm.job(asked["job"]).nodes == (BAD,)
 
 
-@pytest.mark.parametrize(
-    "text", ["n1", "n[1-2]", "n[1-2,4]", "a[01-03,7],b,c[9-11]", "r1-[08-10]"]
-)
+@pytest.mark.parametrize("text", ["n1", "n[1-2]", "n[1-2,4]", "a[01-03,7],b,c[9-11]", "r1-[08-10]"])
 def test_lists_of_hosts_are_read_as_slurm_reads_them(slurm: Cluster, text: str) -> None:
     assert hosts_in(text) == slurm.ask("scontrol", "show", "hostnames", text)
