@@ -46,8 +46,7 @@ _BY_STATE: Mapping[State, LossCause] = {
     ),
     "preempted": (
         "its block was preempted: a job of higher priority took its nodes",
-        "nothing: it goes on in another block; a partition or qos that is not preempted spares the "
-        "repetition",
+        "a partition or qos that is not preempted spares the repetition",
     ),
     "out_of_memory": (
         "its block was ended for want of memory",

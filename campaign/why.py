@@ -91,7 +91,7 @@ def explain(plan: Plan, workspace: Workspace, item: str) -> Explanation:
     in_flight = {mark.task for mark in marks}
     attempts = tuple(attempts_of(read_ledger(workspace.ledger), part.fingerprint, in_flight))
     lost = next((a for a in reversed(attempts) if a.cause), None)
-    if lost is not None and state == "quarantined":
+    if lost is not None and state == "quarantined" and not lost.advice.startswith("nothing"):
         advice = f"{lost.advice}; {advice}"
     made = state == "done"
     return Explanation(

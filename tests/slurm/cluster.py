@@ -258,9 +258,7 @@ class Cluster:
     def drain(self) -> None:
         """Let no node begin a job any more; `resume` takes each back."""
         nodes = ",".join(self.names)
-        self.ask(
-            "scontrol", "update", f"nodename={','.join(self.names)}", "state=drain", "reason=test"
-        )
+        self.ask("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=test")
 
     def requeue(self, job: str) -> None:
         """End a running job and let it wait for two minutes before it runs again."""
