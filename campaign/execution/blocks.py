@@ -307,7 +307,7 @@ def _later(block: Block, state: State, elapsed_s: float, reason: str, hosts: str
         started_unix=started,
         ended_unix=None if state in _OPEN else now,
         elapsed_s=ran_s,
-        reason=reason or block.reason,
+        reason=reason or (block.reason if state == block.state else ""),
         hosts=hosts or block.hosts,
     )
 
@@ -331,7 +331,7 @@ def blocks_of_ledger(rows: Iterable[Mapping[str, Any]]) -> list[Block]:
         elif kind == "block_started" and job in found:
             found[job] = replace(
                 found[job], state="running", started_unix=row["started_unix"], hosts=row["hosts"],
-                elapsed_s=found[job].walltime_s,
+                elapsed_s=found[job].walltime_s, reason="",
             )  # fmt: skip
         elif kind == "block_ended" and job in found:
             found[job] = replace(

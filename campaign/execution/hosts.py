@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 from campaign.execution.blocks import BlockWatch
-from campaign.execution.losses import Eater, Losses
+from campaign.execution.losses import Losses
 from campaign.execution.squeue import hosts_in
 from campaign.execution.tasks import Task
 from campaign.ledger import Ledger
@@ -52,31 +52,36 @@ class Hosts:
         self._leave_out_eaters()
 
     def lost(self, task: Task, host: str, *, with_block: bool) -> str:
-        """A task was lost: why it is to be given up, or nothing; see `Losses.lost`."""
+        """A task was lost: why it is to be given up, or nothing; see `Losses.lost`.
+
+        What runs on several nodes is held against none of them: which one it was is not known.
+        """
+        host = host if task.part.cores == 1 else ""
         said = self._losses.lost(task.name, task.part.stage, host, with_block=with_block)
         self._leave_out_eaters()
         return said
 
     def _leave_out_eaters(self) -> None:
         for eater in self._losses.eaters():
+            alone, shared = self._blocks_on(eater.host)
+            going_on = shared if self._can_leave_out else [*alone, *shared]
+            more = f"; blocks {', '.join(going_on)} go on with it" if going_on else ""
             entry = LeftOut(
-                eater.host, self._site.site.name, eater.in_words, time.time(), self._can_leave_out
-            )
+                eater.host, self._site.site.name, eater.in_words + more, time.time(),
+                self._can_leave_out,
+            )  # fmt: skip
             leave_out(self._workspace, entry)
             self._found.append(entry)
-            self._tell(eater, entry)
+            self._ledger.write(
+                "host_left_out", host=entry.host, site=entry.site, avoided=entry.avoided,
+                message=entry.message, tasks=list(eater.tasks),
+                given_up=alone if entry.avoided else [], going_on=going_on,
+            )  # fmt: skip
             if entry.avoided:
                 self._watch.leave_out(eater.host)
 
-    def _tell(self, eater: Eater, entry: LeftOut) -> None:
-        on_it = {
-            block.job: hosts_in(block.hosts)
-            for block in self._watch.blocks
-            if block.state == "running" and eater.host in hosts_in(block.hosts)
-        }
-        self._ledger.write(
-            "host_left_out", host=entry.host, site=entry.site, avoided=entry.avoided,
-            message=entry.message, tasks=list(eater.tasks),
-            given_up=[job for job, hosts in on_it.items() if len(hosts) == 1 and entry.avoided],
-            going_on=[job for job, hosts in on_it.items() if len(hosts) > 1 or not entry.avoided],
-        )  # fmt: skip
+    def _blocks_on(self, host: str) -> tuple[list[str], list[str]]:
+        """Running jobs that have this host alone, and those that have others too."""
+        on_it = {b.job: hosts_in(b.hosts) for b in self._watch.blocks if b.state == "running"}
+        alone = [job for job, hosts in on_it.items() if hosts == [host]]
+        return alone, [job for job, hosts in on_it.items() if host in hosts and job not in alone]

@@ -138,7 +138,8 @@ def test_why_a_block_waits_is_told_after_a_while_and_again_when_that_changes() -
     assert (left.state, left.reason, left.log) == ("pending", "JobHeldAdmin", "/logs/1.stderr")
     watch.seen("1", "running", 1.0)
     watch.seen("1", "preempted", 2.0)
-    assert blocks_of_ledger(rows)[0].state == "preempted"
+    (ended,) = blocks_of_ledger(rows)
+    assert (ended.state, ended.reason) == ("preempted", ""), "why it waited says nothing of its end"
 
 
 def test_hosts_left_out_are_so_for_every_pool_but_one_that_has_no_block_without_them() -> None:
