@@ -14,27 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import Cancelled, cancel
-from campaign.driver_lock import is_at_work
 from campaign.freezing import check_launched, check_owner, thaw
 from campaign.ledger import Ledger, read_ledger
-from campaign.left_out import LeftOut, hosts_left_out, take_back
-from campaign.outcomes import StageOutcomes, outcomes_of
+from campaign.left_out import LeftOut, take_back
 from campaign.plan.build import Plan, build_plan
-from campaign.progress import (
-    Progress,
-    progress_of,
-    with_left_out,
-    with_quarantine,
-    with_running,
-)
-from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
+from campaign.progress import Progress
+from campaign.quarantine import Quarantined, choose, kept, lift
 from campaign.sites.fitness import refuse_unfit
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
 from campaign.sites.site import BatchSite, Site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.spending import Spending, spending_of
+from campaign.standing import Standing, progress_now, standing_of
 from campaign.templates import write_template
-from campaign.time_left import TimeLeft, time_left
 from campaign.verifying import Verification, verify
 from campaign.why import Explanation, explain
 from campaign.workspace import Workspace
@@ -281,21 +273,11 @@ class Campaign:
 
     def status(self) -> Progress:
         """How far the last launch is, or has come."""
-        plan = self.launched_plan()
-        found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
-        found = with_running(found, self.workspace.running)
-        found = with_left_out(found, hosts_left_out(self.workspace))
-        return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+        return progress_now(self.launched_plan().parts, self.workspace)
 
-    def outcomes(self, progress: Progress) -> list[StageOutcomes]:
-        """Items of each stage by outcome class, and all answers so far."""
-        rows = read_ledger(self.workspace.ledger)
-        return outcomes_of(progress, self.launched_plan().parts, self.workspace, rows)
-
-    def time_left(self, progress: Progress) -> TimeLeft:
-        """How long the launch at work still takes, roughly, by the pace of the last while."""
-        at_work = is_at_work(self.workspace.root)
-        return time_left(progress, read_ledger(self.workspace.ledger), at_work=at_work)
+    def standing(self) -> Standing:
+        """Progress, items by outcome, time left and what the blocks took."""
+        return standing_of(self.launched_plan().parts, self.workspace)
 
     def spending(self) -> Spending:
         """Blocks now and node-hours so far, of all launches on a cluster."""

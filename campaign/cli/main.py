@@ -171,21 +171,15 @@ def status(
     console = console_for()
     if as_json:
         while True:
-            progress = campaign.status()
-            outcomes = {found.stage: found.to_json() for found in campaign.outcomes(progress)}
-            left = campaign.time_left(progress).to_json()
-            spent = campaign.spending().to_json()
-            say({**progress.to_json(), "outcomes": outcomes, "time_left": left, "spending": spent})
-            if not watch or progress.complete:
+            standing = campaign.standing()
+            say(standing.to_json())
+            if not watch or standing.progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
-        progress = campaign.status()
-        console.print(progress_view(progress))
-        told = [found.in_words for found in campaign.outcomes(progress) if found.eventful]
-        spending = campaign.spending()
-        told += spending.in_lines if spending.blocks or spending.refusal else []
-        for line in [*told, campaign.time_left(progress).in_words]:
+        standing = campaign.standing()
+        console.print(progress_view(standing.progress))
+        for line in standing.in_lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with LiveDisplay(console) as display:

@@ -167,6 +167,8 @@ class Losses:
 
     def eaters(self) -> Iterator[Eater]:
         """Hosts found to eat tasks; each is told once."""
+        if not self._runs:
+            return
         known = {"", *self._told, *self._left_out()}
         for host in [host for host in self._runs if host not in known]:
             found = self._against(host)
