@@ -24,8 +24,9 @@ _KILLED = (
     "if it happens again: more memory for each worker (fewer workers_per_node, or "
     "memory_per_node_GB)",
 )
-_NOT_BEGUN = (
-    "the manager of its workers was lost before it began there",
+_NOT_AT_IT = (
+    "the manager of its workers was lost while none of them said that it was at it: it had not "
+    "begun, or had just ended",
     "nothing: it is handed out again",
 )
 _MANAGER = (
@@ -88,7 +89,7 @@ def cause_of(row: Mapping[str, Any], block: Block | None) -> LossCause:
     if not row["with_block"]:
         found = _BY_STATE["out_of_memory"] if _is(block, "out_of_memory") else _KILLED
     elif block is None:
-        found = _NOT_BEGUN if not row.get("job") else _MANAGER
+        found = _NOT_AT_IT if not row.get("job") else _MANAGER
     elif block.open:
         found = _MANAGER
     elif block.state == "cancelled" and any(words in block.reason for words in _OURS):

@@ -139,6 +139,24 @@ def test_a_file_that_no_launch_wrote_is_refused(run: Runner, tiny: Campaign, tex
     assert "move it away" in err
 
 
+@pytest.mark.parametrize("verb", ["validate", "plan", "launch"])
+def test_a_limit_longer_than_a_block_is_refused_alike(
+    run: Runner, tiny: Campaign, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("campaign.sites.fitness.known_partitions", lambda site: None)
+    site = tiny.file.parent / "hawk.toml"
+    site.write_text(
+        '[site]\nname = "hawk"\nscheduler = "slurm"\n'
+        '[pools.cpu]\nwalltime = "00:10:00"\nworkers_per_node = 2\nnodes_per_block = 2\n'
+    )
+    asked = ("--site", str(site), "--set", "dynamics.checkpoint_every_s=481")
+    code, _, err = run(verb, folder(tiny), *asked)
+    assert code == 2
+    assert "dynamics.checkpoint_every_s" in err
+    assert "a block of pool cpu gives a task 480 s" in err
+    assert not (tiny.workspace.root / "driver.json").exists()
+
+
 def test_another_site_has_other_hosts(tiny: Campaign) -> None:
     leave_out(tiny.workspace, LeftOut("n2", "hawk", "", 1e9))
     assert [entry.host for entry in hosts_left_out(tiny.workspace, "hawk")] == ["n2"]

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from campaign.attempts import attempts_of
 from campaign.cancelling import cancel, withdraw
 from campaign.execution.driver import Driver, Ending
 from campaign.execution.leftovers import end_leftovers, watched
@@ -101,6 +102,16 @@ FAULTS: dict[str, Callable[[Cluster, str], None]] = {
 }
 
 
+CAUSES = {
+    "cancelled by an operator": ("by an operator or by hand",),
+    "node down": ("a node of its block failed",),
+    "preempted": ("preempted",),
+    # A worker that outlives its manager may end the task, and take its mark away.
+    "manager killed": ("its block failed", "the manager of its workers was lost"),
+}
+"""What `campaign why` says of each."""
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_a_lost_block_held_is_done_in_another(
     slurm: Cluster, workspace: Workspace, fault: str
@@ -120,6 +131,10 @@ def test_what_a_lost_block_held_is_done_in_another(
     outcomes = [row["outcome"] for row in rows(workspace, "result")]
     assert outcomes == ["lost", "done"]
     assert len(rows(workspace, "block_submitted")) == 2
+    lost, _ = attempts_of(read_ledger(workspace.ledger), part(1, seconds=5.0).fingerprint, set())
+    assert any(words in lost.cause for words in CAUSES[fault])
+    assert lost.job == hit[0] or (fault == "manager killed" and not lost.job)
+    assert not lost.job or (lost.host in slurm.names and Path(lost.log).exists())
 
 
 def test_the_budget_is_never_passed(slurm: Cluster, workspace: Workspace) -> None:
@@ -195,6 +210,7 @@ run([part(1, seconds=600.0)], Workspace(Path(sys.argv[1])), Path(sys.argv[2]))
 DRAIN = """
 import sys
 from pathlib import Path
+from campaign.attempts import attempts_of
 from campaign.cancelling import cancel
 from campaign.workspace import Workspace
 cancel(Workspace(Path(sys.argv[1])), drain=True)

@@ -40,7 +40,7 @@ def test_causes_of_lost_blocks_are_told_apart() -> None:
         (loss(with_block=False), None, "killed by a signal"),
         (loss(with_block=False), block("out_of_memory"), "want of memory"),
         (loss(with_block=True), block("running"), "manager of its workers was killed"),
-        (loss(with_block=True, job=""), None, "before it began"),
+        (loss(with_block=True, job=""), None, "it had not begun, or had just ended"),
         (loss(with_block=True), block("timeout"), "walltime"),
         (loss(with_block=True), block("node_fail"), "a node of its block failed"),
         (loss(with_block=True), block("preempted"), "preempted"),
