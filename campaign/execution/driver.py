@@ -142,12 +142,9 @@ class Driver:
         self._show()
         if not self._frontier.open_parts:
             return self._ending()
-        with (
-            _stopping_signals() as stop,
-            Workers(
-                self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
-            ) as workers,
-        ):
+        logs = self.workspace.logs / "parsl"
+        pools = Workers(self.site, self.workspace.root, logs, self.watch, self._hosts.blocks_died)
+        with _stopping_signals() as stop, pools as workers:
             while self._flight or self._draining or self._frontier.heads():
                 self._heed(wish_of(self.workspace), stop)
                 workers.check()

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -62,11 +62,21 @@ class Workers:
         Parsl's logs and scripts.
     watch : BlockWatch
         Guards and records the blocks of a cluster.
+    blocks_died : callable
+        Told of a pool and hosts, on which its last blocks ended before a worker reached us, and of
+        their jobs; whether new blocks do without that host now.
     """
 
-    def __init__(self, site: Site, workspace: Path, run_dir: Path, watch: BlockWatch) -> None:
+    def __init__(
+        self,
+        site: Site,
+        workspace: Path,
+        run_dir: Path,
+        watch: BlockWatch,
+        blocks_died: Callable[[str, str, Sequence[str]], bool] = lambda pool, hosts, jobs: False,
+    ) -> None:
         self._site, self._workspace, self._run_dir = site, workspace, run_dir
-        self._watch = watch
+        self._watch, self._blocks_died = watch, blocks_died
         self._kernel: Any = None
         self._given_up: dict[str, float] = {}
 
@@ -133,15 +143,21 @@ class Workers:
     def _refuse_blocks_that_fail(self, label: str, executor: Any) -> None:
         """Stop when the last blocks of a pool ended by themselves before any worker reached us.
 
-        Blocks that an operator, the scheduler or a walltime ended say nothing against the pool.
+        Not where that is one host's doing, which new blocks do not get any more. Blocks that an
+        operator, the scheduler or a walltime ended say nothing against the pool.
         """
         by_itself = {"completed", "failed", "out_of_memory", "gone"}
-        ended = {block.job: block.state for block in self._watch.blocks if not block.open}
+        left_out = self._watch.left_out_of(label)
+        there = (block for block in self._watch.blocks if block.hosts not in left_out)
+        ended = {block.job: block for block in there if not block.open}
         blocks = list(executor.blocks_to_job_id.items())  # Parsl's threads add to it
         last = [(block, job) for block, job in blocks if job in ended][-MAX_DEAD_BLOCKS:]
         states = executor.status_facade
-        dead = [j for b, j in last if ended[j] in by_itself and _is_missing(states.get(b))]
+        dead = [j for b, j in last if ended[j].state in by_itself and _is_missing(states.get(b))]
+        hosts = {ended[job].hosts for job in dead}
         if len(dead) == MAX_DEAD_BLOCKS:
+            if len(hosts) == 1 and self._blocks_died(label, hosts.pop(), dead):
+                return
             log = states[last[-1][0]].stderr_path
             raise Stopped(
                 f"the last {MAX_DEAD_BLOCKS} blocks of pool {label} (jobs {', '.join(dead)}) ended "

@@ -88,6 +88,28 @@ def test_a_task_that_kills_its_worker_everywhere_is_quarantined_after_the_stated
     assert not rows(workspace, "host_left_out")
 
 
+@pytest.mark.timeout(240)
+def test_a_host_where_no_block_comes_up_is_left_out_while_others_work(
+    slurm: Cluster, workspace: Workspace
+) -> None:
+    """It is free at once each time, and would be given us for ever."""
+    slurm.ask("scontrol", "update", "nodename=n4", "state=drain", "reason=test")
+    site = write_site(workspace.root, blocks=3, exclusive=True)
+    broken = f'[ "$SLURMD_NODENAME" = {BAD} ] && exit 3'
+    init = f"[pools.cpu]\nworker_init = '''{broken}\ntrue'''"
+    site.write_text(site.read_text().replace("[pools.cpu]", init))
+    ending = run([part(n, seconds=1.0) for n in range(40)], workspace, site)
+    assert ending.complete
+    (told,) = rows(workspace, "host_left_out")
+    assert told["host"] == BAD
+    ended = {row["job"]: row["state"] for row in rows(workspace, "block_ended")}
+    asked = [row["without"] for row in rows(workspace, "block_submitted")]
+    assert asked[-1] == [BAD]
+    assert asked == sorted(asked), "once it is left out, it stays so"
+    assert 3 <= list(ended.values()).count("failed") <= 5, "the driver looks twice a second"
+    assert {row["outcome"] for row in rows(workspace, "result")} == {"done"}
+
+
 def test_where_no_other_host_is_left_the_launch_goes_on_with_it_and_says_so_once(
     slurm: Cluster, workspace: Workspace
 ) -> None:

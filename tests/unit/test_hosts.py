@@ -88,6 +88,40 @@ def test_what_cannot_be_left_out_is_told_all_the_same(launched: Launched, site: 
     assert "is used all the same" in entry.in_words
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "hosts", "suspected"),
+    [
+        ("slurm", "n9", True),
+        ("slurm", "n[8-9]", False),
+        ("slurm", "", False),
+        ("pbs", "n9", False),
+    ],
+)
+def test_blocks_that_die_at_once_are_a_host_s_doing_when_another_gives_an_answer(
+    launched: Launched, scheduler: str, hosts: str, suspected: bool
+) -> None:
+    launch = launched(site_of(scheduler))
+    assert launch.hosts.blocks_died("cpu", hosts, ["4", "5", "6"]) == suspected
+    assert [*launch.watch.left_out] == ([hosts] if suspected else [])
+    launch.hosts.answered(task(0), hosts)
+    assert not launch.hosts.left_out, "it may be as wrong everywhere"
+    launch.hosts.answered(task(0), "n2")
+    assert ["jobs 4, 5, 6" in entry.message for entry in launch.hosts.left_out] == [
+        True
+    ] * suspected
+    assert [entry.host for entry in hosts_left_out(launch.workspace)] == [hosts] * suspected
+    assert not launch.hosts.blocks_died("cpu", hosts, ["7", "8", "9"]), "known: it changed nothing"
+
+
+def test_blocks_that_die_at_once_end_the_launch_where_no_other_runs(launched: Launched) -> None:
+    launch = launched(site_of("slurm"))
+    assert not launch.hosts.blocks_died("gpu", "n1", ["4", "5", "6"]), "cpu's say nothing of gpu's"
+    for job in ("2", "3"):
+        launch.watch.seen(job, "failed", 1.0)
+    assert not launch.hosts.blocks_died("cpu", "n1", ["4", "5", "6"])
+    assert not launch.watch.left_out
+
+
 def test_a_task_on_several_nodes_is_held_against_none(launched: Launched) -> None:
     launch = launched(site_of("slurm"))
     wide = task(0, cores=2)
