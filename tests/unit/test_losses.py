@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign.execution.losses import (
@@ -153,6 +153,7 @@ def test_two_hosts_that_eat_at_once_are_both_found() -> None:
     assert set(cluster.out) == {"n1", "n2"}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(HOSTS), st.booleans()), min_size=200, max_size=400),
     st.integers(1, 9),
