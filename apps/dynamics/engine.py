@@ -192,14 +192,16 @@ def _noise_to_come(block: Block, state: State) -> Noise:
     every, end = settings.compact_every_steps, block.total_steps
     firsts = () if settings.ensemble == "nve" else range(state.step, end, every)
     segments = [(first, min(every, end - first)) for first in firsts]
-    return Noise(block.seed, shape, segments, ahead=block.device.type != "cpu")
+    device = block.device
+    return Noise(block.seed, shape, segments, device, ahead=device.type != "cpu")
 
 
 def _noise(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
     """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
     if block.settings.ensemble == "nve":
         return state.point.positions.new_zeros(steps, 1, 1, 1)
-    return coming.next()[:, state.alive.cpu()].to(block.device)
+    drawn = coming.next()
+    return drawn if len(state.alive) == block.replicas else drawn[:, state.alive]
 
 
 def _segment(block: Block, state: State, coming: Noise) -> None:

@@ -1,8 +1,8 @@
 """The thermostat's noise: a function of seed, step and replica alone, drawn on the host.
 
 All devices see the same numbers, and who has left a batch, how long segments are, and where a run
-was interrupted leave no trace in them. Where the forces are computed on another device, the noise
-of the next segment is drawn meanwhile.
+was interrupted leave no trace in them. For a GPU the noise of the next segment is drawn, and copied
+there, while it computes.
 """
 
 from __future__ import annotations
@@ -55,15 +55,24 @@ class Noise:
         Of one step.
     segments : sequence of (int, int)
         First step and number of steps of each.
+    device : torch.device
+        Where it is wanted.
     ahead : bool
         Whether another thread draws the next segment's while one is used.
     """
 
     def __init__(
-        self, seed: int, shape: tuple[int, ...], segments: Sequence[tuple[int, int]], *, ahead: bool
+        self,
+        seed: int,
+        shape: tuple[int, ...],
+        segments: Sequence[tuple[int, int]],
+        device: torch.device,
+        *,
+        ahead: bool,
     ) -> None:
-        self._seed, self._shape = seed, shape
+        self._seed, self._shape, self._device = seed, shape, device
         self._segments = list(reversed(segments))
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._thread = ThreadPoolExecutor(1) if ahead and segments else None
         self._coming = self._thread.submit(self._draw) if self._thread else None
 
@@ -84,9 +93,17 @@ class Noise:
         if self._thread is None or self._coming is None:
             return self._draw()
         drawn = self._coming.result()
+        if drawn.is_cuda:  # made on another stream: its memory must outlast its use on this one
+            drawn.record_stream(torch.cuda.current_stream(self._device))
         self._coming = self._thread.submit(self._draw) if self._segments else None
         return drawn
 
     def _draw(self) -> Tensor:
         first, steps = self._segments.pop()
-        return noise_of_steps(self._seed, first, steps, self._shape)
+        drawn = noise_of_steps(self._seed, first, steps, self._shape)
+        if self._stream is None:
+            return drawn.to(self._device)
+        with torch.cuda.stream(self._stream):
+            there = drawn.to(self._device)
+        self._stream.synchronize()
+        return there

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,9 +49,9 @@ __all__ = [
     "rows_of_chunk",
 ]
 
-_CHUNK_ATOMS = {"cpu": 168, "cuda": 21_504}
+_CHUNK_ATOMS = {"cpu": 168, "cuda": 43_008}
 """Most atoms of a chunk, unless one structure has more: on a core 8 structures of 21, on a GPU
-1,024 of them; larger ones gained nothing (`benchmarks.compiled`, `benchmarks.gpu`)."""
+2,048 of them; larger ones gained nothing (`benchmarks.compiled`, `benchmarks.gpu`)."""
 
 _REPAYING_ATOM_EVALUATIONS = {"cpu": 1_000_000, "cuda": 20_000_000}
 """Energies and forces of atoms from which on compiling is repaid: about half a minute's work. The
@@ -181,8 +182,10 @@ def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compil
 def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compiled:
     with torch.enable_grad():
         graph = _without_detours(make_fx(function)(*arguments))
+    on_gpu = any(tensor.is_cuda for tensor in _leaves(arguments))
     options: dict[str, str | int | bool | Callable[..., Any]] = {
-        "compile_threads": 1,
+        # A GPU's kernels are compiled one by one, each for seconds; a core's share one file.
+        "compile_threads": len(os.sched_getaffinity(0)) if on_gpu else 1,
         "cpp.threads": torch.get_num_threads(),
     }
     found = torch.compile(graph, fullgraph=True, options=options)
@@ -192,7 +195,6 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compi
             return tuple(found(*given))
 
     run(*arguments)
-    on_gpu = any(tensor.is_cuda for tensor in _leaves(arguments))
     return _recorded(run, arguments) if on_gpu else run
 
 

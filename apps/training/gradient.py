@@ -41,8 +41,8 @@ _COST = 4.0
 class Prices(NamedTuple):
     """What a unit of each sum counts in the loss: weight over the count in the whole batch."""
 
-    force: float
-    energy: float
+    force: Tensor | float
+    energy: Tensor | float
 
 
 AddGradient = Callable[[FlatModel, LabelledSet, Prices], tuple[Tensor, Tensor]]
@@ -74,7 +74,8 @@ def compiled_gradient(potential: Potential, weights: LossWeights, share: int) ->
         rows = rows_of_chunk(share, atoms, potential.device)
         graph = _graph(Case("gradient", model.potential, rows, atoms, (weights,)))
         state = (model.weights.detach(), list(model.potential.buffers()))
-        both = chosen.energies.new_tensor(prices).to(model.weights.dtype)
+        both = model.weights.detach().new_empty(2)
+        both[0], both[1] = prices.force, prices.energy
         force, energy = model.weights.new_zeros(2).detach()
         for chunk in _chunks(chosen, rows):
             more_force, more_energy, gradient = graph(*state, both, *chunk)

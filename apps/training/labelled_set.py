@@ -83,9 +83,9 @@ class LabelledSet:
         return DenseBatch(self.numbers, self.positions)
 
     @property
-    def atoms(self) -> int:
-        """Number of atoms, padding not counted."""
-        return int((self.numbers > 0).sum())
+    def atoms(self) -> Tensor:
+        """Number of atoms, padding not counted; stays on the device."""
+        return (self.numbers > 0).sum()
 
 
 @lru_cache(maxsize=4)

@@ -80,7 +80,7 @@ def test_chunks_are_few_and_even() -> None:
     assert rows_of_chunk(20, 21, CPU) == 7  # three of 7, 7 and 6, not 8, 8 and 4
     assert rows_of_chunk(5, 21, CPU) == 5
     assert rows_of_chunk(4, 1000, CPU) == 1
-    assert rows_of_chunk(4096, 21, torch.device("cuda")) == 1024
+    assert rows_of_chunk(4096, 21, torch.device("cuda")) == 2048
     for count in range(1, 60):
         rows = rows_of_chunk(count, 21, CPU)
         assert rows <= 8

@@ -148,7 +148,7 @@ def test_noise_is_a_function_of_seed_replica_and_step() -> None:
 @pytest.mark.parametrize("ahead", [False, True])
 def test_noise_drawn_meanwhile_is_the_same_noise(ahead: bool) -> None:
     segments = [(20, 30), (50, 30), (80, 7)]
-    with Noise(3, (5, 2, 3), segments, ahead=ahead) as noise:
+    with Noise(3, (5, 2, 3), segments, torch.device("cpu"), ahead=ahead) as noise:
         for first, steps in segments:
             assert torch.equal(noise.next(), noise_of_steps(3, first, steps, (5, 2, 3)))
 
