@@ -72,7 +72,7 @@ def test_gradients_are_those_of_the_cpu() -> None:
 
 def test_dynamics_and_failures_are_those_of_the_cpu() -> None:
     here = make_block(
-        repulsive_after(60.0), replicas=16, temperature_K=1000.0, length_ps=0.05,
+        repulsive_after(60.0), replicas=16, temperature_K=1000.0, length_ps=0.2,
         check_stride_fs=2.0, compact_every_steps=20, stretch_A=0.3, save_stride_ps=0.01,
     )  # fmt: skip
     tensors = {k: v.to(GPU) for k, v in vars(here.watched).items() if isinstance(v, Tensor)}
