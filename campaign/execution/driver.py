@@ -305,7 +305,7 @@ class Driver:
         elif outcome == "failed_software":
             self._failed(task, message, host)
         elif outcome == "lost":
-            self._lost(task, message, host)
+            self._lost(task, message, host, came_back=True)
         elif outcome == "continue":
             self._frontier.again(task)
         elif task.merges:
@@ -314,8 +314,11 @@ class Driver:
         else:
             self._frontier.finished(task)
 
-    def _lost(self, task: Task, message: str, host: str, *, with_block: bool = False) -> None:
-        said = self._hosts.lost(task, host, with_block=with_block)
+    def _lost(
+        self, task: Task, message: str, host: str, *, with_block: bool = False,
+        came_back: bool = False,
+    ) -> None:  # fmt: skip
+        said = self._hosts.lost(task, "" if came_back else host, with_block=with_block)
         if said:
             self._quarantine(task, "lost", f"{said}; the last time: {message}", host)
         else:

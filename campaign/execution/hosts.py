@@ -64,6 +64,13 @@ class Hosts:
         """A task was lost: why it is to be given up, or nothing; see `Losses.lost`.
 
         What runs on several nodes is held against none of them: which one it was is not known.
+
+        Parameters
+        ----------
+        task : Task
+        host : str
+            Whose worker died; empty where the task came back and said itself that it was lost.
+        with_block : bool
         """
         host = host if task.part.cores == 1 else ""
         said = self._losses.lost(task.name, task.part.stage, host, with_block=with_block)

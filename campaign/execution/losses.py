@@ -5,7 +5,8 @@ A task whose worker dies says something of the task, of the host, or of neither.
 - Lost with its whole block or node: neither's doing. The task is tried again, up to
   `MAX_BLOCK_LOSSES` times.
 - A task whose worker was lost on `MAX_HOSTS` hosts, or `MAX_LOSSES` times on one, kills its workers
-  itself: it is given up.
+  itself: it is given up. So is one that was lost `MAX_LOSSES` times in a way that no single host
+  can be blamed for: where that is not known, several nodes were at it, or it came back saying so.
 - A host *eats tasks* if the workers of `FEWEST_EATEN` or more different tasks, none of them lost on
   any other host, were lost there in a row, nothing coming back in between, while other hosts gave
   answers to tasks of the same stages; and if such a run were rarer than `MAX_CHANCE` on a host like
@@ -109,6 +110,7 @@ class Losses:
         self._left_out, self._can_leave_out = left_out, can_leave_out
         self._by_host: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._with_block: Counter[str] = Counter()
+        self._no_host: Counter[str] = Counter()
         self._in_a_run: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._hosts_of: defaultdict[str, set[str]] = defaultdict(set)
         self._runs: dict[str, _Run] = {}
@@ -127,7 +129,7 @@ class Losses:
         Parameters
         ----------
         task, stage, host : str
-            The host is empty where nobody knows it.
+            The host is empty where no single one can be blamed.
         with_block : bool
             Whether it was lost with its whole block or node.
 
@@ -138,6 +140,9 @@ class Losses:
         """
         if with_block:
             self._with_block[task] += 1
+            return self._verdict(task)
+        if not host:
+            self._no_host[task] += 1
             return self._verdict(task)
         self._hosts_of[task].add(host)
         if host not in self._left_out():
@@ -158,6 +163,10 @@ class Losses:
         told = {host: n for host, n in self._by_host[task].items() if host not in left_out}
         if len(told) >= MAX_HOSTS or max(told.values(), default=0) >= MAX_LOSSES:
             return f"its worker was lost on {_hosts_in_words(told)}"
+        if self._no_host[task] >= MAX_LOSSES:
+            return (
+                f"it was lost {self._no_host[task]} times, for none of which one host is to blame"
+            )
         in_a_run = sum(n for host, n in self._in_a_run[task].items() if host not in left_out)
         times = self._with_block[task] + in_a_run
         if times >= MAX_BLOCK_LOSSES:
@@ -169,7 +178,7 @@ class Losses:
         """Hosts found to eat tasks; each is told once."""
         if not self._runs:
             return
-        known = {"", *self._told, *self._left_out()}
+        known = {*self._told, *self._left_out()}
         for host in [host for host in self._runs if host not in known]:
             found = self._against(host)
             if found is not None:
@@ -192,7 +201,7 @@ class Losses:
 
 def _hosts_in_words(counts: dict[str, int]) -> str:
     each = ", ".join(
-        f"{host or 'an unknown host'} ({times} {'time' if times == 1 else 'times'})"
+        f"{host} ({times} {'time' if times == 1 else 'times'})"
         for host, times in sorted(counts.items())
     )
     return f"{len(counts)} {'host' if len(counts) == 1 else 'hosts'}: {each}"
