@@ -52,7 +52,8 @@ def run_requests(
     -------
     list of dict
         For each request `apps.contract.Result` as plain data, with ``resources`` (``wall_s``,
-        ``cpu_s`` of this process and its children, ``peak_rss_MB``, ``host``, ``pid``).
+        ``cpu_s`` of this process and its children, ``peak_rss_MB``, and where it ran: ``host``,
+        ``pid``, and in a batch job ``node`` (as the scheduler calls it) and ``job``).
     """
     with _marked(Path(mark)):
         task = _find(function)
@@ -75,7 +76,7 @@ def _find(function: str) -> TaskFunction:
 
 @contextlib.contextmanager
 def _marked(path: Path) -> Iterator[None]:
-    said = {"pid": os.getpid(), "host": platform.node(), "started_unix": time.time()}
+    said = {**_whereabouts(), "started_unix": time.time()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as handle:
@@ -107,10 +108,20 @@ def _run_one(task: TaskFunction, request: dict[str, Any]) -> dict[str, Any]:
         "wall_s": time.perf_counter() - started,
         "cpu_s": _cpu_seconds() - before,
         "peak_rss_MB": _peak_memory_MB(),
-        "host": platform.node(),
-        "pid": os.getpid(),
+        **_whereabouts(),
     }
     return result
+
+
+def _whereabouts() -> dict[str, Any]:
+    """Where this process is; the names that a scheduler has for node and job, where it has any."""
+    found = {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "node": os.environ.get("SLURMD_NODENAME", ""),
+        "job": os.environ.get("SLURM_JOB_ID") or os.environ.get("PBS_JOBID", ""),
+    }
+    return {name: value for name, value in found.items() if value != ""}
 
 
 def _cpu_seconds() -> float:

@@ -18,8 +18,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from rdkit import Chem
-from rdkit.Chem import AllChem
 
 from apps.dynamics.forces import compiled_force_function
 from apps.potential.evaluate import molecular_force_function
@@ -28,6 +26,7 @@ from apps.training.flat_model import FlatModel
 from apps.training.gradient import AddGradient, Prices, compiled_gradient, plain_gradient
 from apps.training.labelled_set import LabelledSet
 from apps.training.loss import LossWeights
+from benchmarks.aspirin import NUMBERS, shaken
 
 _ROUNDS = 60
 _LOSS = LossWeights(1.0, 0.2)
@@ -35,7 +34,7 @@ _LOSS = LossWeights(1.0, 0.2)
 
 def main() -> None:
     torch.set_num_threads(1)
-    numbers, positions = _aspirin(32)
+    numbers, positions = torch.tensor(NUMBERS), shaken(32)
     potential = make_potential("painn", "small", [1, 6, 8], 5.0, seed=0)
     plain = molecular_force_function(potential, numbers)
     fast = compiled_force_function(potential, numbers, 32)
@@ -56,15 +55,6 @@ def main() -> None:
 
 def _step(way: AddGradient, model: FlatModel, chosen: LabelledSet) -> Callable[[], object]:
     return lambda: way(model, chosen, Prices(0.01, 0.01))
-
-
-def _aspirin(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    molecule = Chem.AddHs(Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"))
-    AllChem.EmbedMolecule(molecule, randomSeed=1)
-    numbers = torch.tensor([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
-    rest = np.asarray(molecule.GetConformer().GetPositions())
-    noise = np.random.default_rng(0).normal(0.0, 0.05, (count, *rest.shape))
-    return numbers, torch.from_numpy(rest + noise)
 
 
 def _compare(what: str, structures: int, *ways: Callable[[], object]) -> None:

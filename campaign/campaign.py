@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 from campaign.cancelling import Cancelled, cancel
 from campaign.freezing import check_launched, check_owner, thaw
 from campaign.ledger import Ledger, read_ledger
+from campaign.left_out import LeftOut, take_back
 from campaign.plan.build import Plan, build_plan
-from campaign.progress import Progress, progress_of, with_quarantine, with_running
-from campaign.quarantine import Quarantined, choose, kept, kept_of, lift
+from campaign.progress import Progress
+from campaign.quarantine import Quarantined, choose, kept, lift
 from campaign.sites.fitness import refuse_unfit
 from campaign.sites.layers import layered_site, refuse_blanks, site_settings
 from campaign.sites.site import BatchSite, Site
 from campaign.spec.model import CampaignSpec, read_spec
 from campaign.spending import Spending, spending_of
+from campaign.standing import Standing, progress_now, standing_of
 from campaign.templates import write_template
 from campaign.verifying import Verification, verify
 from campaign.why import Explanation, explain
@@ -271,10 +273,11 @@ class Campaign:
 
     def status(self) -> Progress:
         """How far the last launch is, or has come."""
-        plan = self.launched_plan()
-        found = progress_of(plan.parts, self.workspace.parts, self.workspace.work)
-        found = with_running(found, self.workspace.running)
-        return with_quarantine(found, kept_of(self.workspace, plan.parts).values())
+        return progress_now(self.launched_plan().parts, self.workspace)
+
+    def standing(self) -> Standing:
+        """Progress, items by outcome, time left and what the blocks took."""
+        return standing_of(self.launched_plan().parts, self.workspace)
 
     def spending(self) -> Spending:
         """Blocks now and node-hours so far, of all launches on a cluster."""
@@ -329,6 +332,17 @@ class Campaign:
                     "lifted", stage=entry.stage, label=entry.label, fingerprint=entry.fingerprint
                 )
         return chosen
+
+    def take_back_hosts(self, hosts: Sequence[str]) -> list[LeftOut]:
+        """Use hosts again that were left out since they eat tasks, from the next launch on.
+
+        Raises
+        ------
+        InputError
+            If one of them is not left out, a driver is at work, or nothing was launched.
+        """
+        check_launched(self.workspace)
+        return take_back(self.workspace, hosts)
 
     def why(self, item: str) -> Explanation:
         """What one part is, what became of it, and what to do about it.

@@ -22,7 +22,7 @@ from typing import Any
 from data_store.errors import InputError, WorkspaceError
 from data_store.work import write_atomic
 
-__all__ = ["driver_of", "held"]
+__all__ = ["driver_of", "held", "is_at_work"]
 
 BEAT_S = 5.0
 """How often a living driver says so."""
@@ -38,6 +38,17 @@ def driver_of(root: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and not found.get("ended") else None
+
+
+def is_at_work(root: Path) -> bool:
+    """Whether a driver holds the workspace, as far as can be seen from here.
+
+    One on this host is looked for; what another host's file says is believed.
+    """
+    holder = driver_of(root)
+    if holder is None or holder["host"] != platform.node():
+        return holder is not None
+    return Path(f"/proc/{holder['pid']}").exists() if Path("/proc/self").exists() else True
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from campaign.left_out import LeftOut
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
 from campaign.quarantine import Quarantined
@@ -29,6 +30,8 @@ __all__ = [
     "Tally",
     "living_marks",
     "progress_of",
+    "take_mark",
+    "with_left_out",
     "with_quarantine",
     "with_running",
 ]
@@ -69,10 +72,13 @@ class Progress:
     stages : tuple of StageProgress
     quarantined : tuple of Quarantined
         Parts that are not tried again until `campaign retry`.
+    hosts_left_out : tuple of LeftOut
+        Hosts that eat tasks.
     """
 
     stages: tuple[StageProgress, ...]
     quarantined: tuple[Quarantined, ...] = ()
+    hosts_left_out: tuple[LeftOut, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -157,22 +163,50 @@ class Mark:
     task, host : str
     pid : int
     started_unix : float
+    node, job : str
+        What the scheduler calls the host, and the job of the block; empty where there is none.
     """
 
     task: str
     host: str
     pid: int
     started_unix: float
+    node: str = ""
+    job: str = ""
+
+    @property
+    def where(self) -> str:
+        """The host, by the scheduler's name where it has one."""
+        return self.node or self.host
+
+
+def _mark_at(path: Path) -> Mark | None:
+    """The mark in a file; None where there is none, or none that can be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Mark(task=path.stem, **json.loads(path.read_text(encoding="utf-8")))
+    return None
+
+
+def take_mark(path: Path) -> Mark | None:
+    """The mark that a lost worker left; taken away, so that who loses the next one finds its own.
+
+    None where it had not come to leave one.
+    """
+    mark = _mark_at(path)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    return mark
 
 
 def living_marks(marks: Path) -> Iterator[Mark]:
     """Marks of tasks in flight; one whose process on this machine is gone was left by a kill."""
     for path in sorted(marks.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it ended while we looked
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["host"] == platform.node():
-                os.kill(found["pid"], 0)  # no signal: asks whether there is such a process
-            yield Mark(path.stem, found["host"], found["pid"], found["started_unix"])
+        mark = _mark_at(path)  # None: it ended while we looked
+        with contextlib.suppress(OSError):
+            if mark is not None and mark.host == platform.node():
+                os.kill(mark.pid, 0)  # no signal: asks whether there is such a process
+            if mark is not None:
+                yield mark
 
 
 def with_running(progress: Progress, marks: Path) -> Progress:
@@ -186,6 +220,11 @@ def with_quarantine(progress: Progress, entries: Iterable[Quarantined]) -> Progr
     found = tuple(entries)
     counted = progress.counting(failed=Counter(entry.stage for entry in found))
     return replace(counted, quarantined=found)
+
+
+def with_left_out(progress: Progress, hosts: Iterable[LeftOut]) -> Progress:
+    """Progress with the hosts that are left out."""
+    return replace(progress, hosts_left_out=tuple(hosts))
 
 
 def progress_of(plan: Sequence[PlannedPart], parts_root: Path, work_root: Path) -> Progress:

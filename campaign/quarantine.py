@@ -21,7 +21,17 @@ from data_store.errors import InputError, WorkspaceError, unknown_name
 from data_store.parts import is_made
 from data_store.work import write_atomic
 
-__all__ = ["CAUSES", "Cause", "Quarantined", "choose", "keep", "kept", "kept_of", "lift"]
+__all__ = [
+    "CAUSES",
+    "Cause",
+    "Quarantined",
+    "choose",
+    "keep",
+    "kept",
+    "kept_of",
+    "lift",
+    "set_aside",
+]
 
 Cause = Literal["method", "software", "lost"]
 
@@ -159,13 +169,30 @@ def lift(workspace: Workspace, entry: Quarantined) -> None:
     WorkspaceError
         If the file system refuses.
     """
-    folder = workspace.quarantine / "lifted"
+    set_aside(workspace.quarantine / entry.file_name, f"the quarantine of {entry.label}")
+
+
+def set_aside(path: Path, what: str) -> None:
+    """Move a file into ``lifted/`` beside it, over nothing that lies there.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What is lifted by it, in words.
+
+    Raises
+    ------
+    WorkspaceError
+        If the file system refuses.
+    """
+    folder = path.parent / "lifted"
     try:
         folder.mkdir(exist_ok=True)
-        (workspace.quarantine / entry.file_name).rename(_unused(folder / entry.file_name))
+        path.rename(_unused(folder / path.name))
     except OSError as error:
         raise WorkspaceError(
-            f"cannot lift the quarantine of {entry.label}: {error.strerror}",
+            f"cannot lift {what}: {error.strerror}",
             "permissions or free space are needed; the same command goes on",
         ) from error
 

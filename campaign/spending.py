@@ -31,6 +31,10 @@ class Spending:
         Taken so far by all launches.
     budget_node_hours : float or None
         Of the last launch.
+    waiting : dict of str to str
+        Why blocks wait that have been queued for long, by job, in the scheduler's words.
+    needed : tuple of str
+        Hosts left out that the scheduler has no block without, as the last launch found.
     refusal : str
         What the scheduler said when it refused the last block that was asked for, if it did.
     """
@@ -40,6 +44,8 @@ class Spending:
     blocks: int
     node_hours: float
     budget_node_hours: float | None
+    waiting: dict[str, str]
+    needed: tuple[str, ...]
     refusal: str
 
     def to_json(self) -> dict[str, Any]:
@@ -47,8 +53,15 @@ class Spending:
         return asdict(self)
 
     @property
-    def in_words(self) -> str:
-        """One line."""
+    def in_lines(self) -> list[str]:
+        """What there is to say, a line each."""
+        waits = [f"block {job} waits in the queue: {why}" for job, why in self.waiting.items()]
+        hosts = ", ".join(self.needed)
+        used = [f"no block without {hosts}: used all the same"] if hosts else []
+        return [self._in_words, *waits, *used]
+
+    @property
+    def _in_words(self) -> str:
         cap = "" if self.budget_node_hours is None else f" of at most {self.budget_node_hours:g}"
         words = (
             f"blocks: {_counted(self.running)} running, {_counted(self.queued)} queued, "
@@ -73,8 +86,28 @@ def spending_of(rows: Iterable[Mapping[str, Any]]) -> Spending:
         len(blocks),
         sum(_taken(block) for block in blocks),
         launches[-1].get("budget_node_hours") if launches else None,
+        {b.job: f"{b.reason}, {_waits_s(b) / 60:.0f} min" for b in blocks if _is_kept_waiting(b)},
+        _needed(told),
         asked[-1].get("message", "") if asked else "",
     )
+
+
+def _needed(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for row in rows:
+        if row["event"] == "launched":
+            found = {}
+        elif row["event"] == "hosts_needed":
+            found.update(dict.fromkeys(row["hosts"]))
+    return tuple(found)
+
+
+def _is_kept_waiting(block: Block) -> bool:
+    return block.state == "pending" and bool(block.reason)
+
+
+def _waits_s(block: Block) -> float:
+    return max(0.0, time.time() - block.submitted_unix)
 
 
 def _taken(block: Block) -> float:

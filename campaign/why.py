@@ -7,10 +7,12 @@ history from the ledger, which decides nothing. Nothing is changed, and no drive
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from campaign.attempts import Attempt, attempts_of
 from campaign.ledger import read_ledger
 from campaign.naming import MIN_FINGERPRINT, matching
 from campaign.plan.build import Plan
@@ -22,7 +24,7 @@ from data_store.errors import InputError, StoreError, unknown_name
 from data_store.parts import is_made, open_part, part_path
 from data_store.work import item_keys
 
-__all__ = ["Attempt", "Explanation", "explain"]
+__all__ = ["Explanation", "explain"]
 
 State = Literal["done", "running", "quarantined", "blocked", "waiting", "ready"]
 
@@ -41,32 +43,6 @@ _ADVICE: dict[Cause, str] = {
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One try.
-
-    Parameters
-    ----------
-    task : str
-    started_unix : float
-        When it was handed out.
-    outcome : str
-        As in the ledger; "in flight", or "no answer" where its driver ended before it.
-    host : str
-    wall_s, peak_rss_MB : float or None
-        None where nobody could measure it.
-    message : str
-    """
-
-    task: str
-    started_unix: float
-    outcome: str
-    host: str = ""
-    wall_s: float | None = None
-    peak_rss_MB: float | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True)
 class Explanation:
     """What there is to say of one part.
 
@@ -80,6 +56,8 @@ class Explanation:
         In order.
     traceback : tuple of str
         Last lines of the traceback that was kept last; empty where it failed never, or was made.
+    block_log : tuple of str
+        Last lines that the block of the last loss wrote; empty where it was made, or lost in none.
     advice : str
         What to do.
     """
@@ -91,6 +69,7 @@ class Explanation:
     details: tuple[str, ...]
     attempts: tuple[Attempt, ...]
     traceback: tuple[str, ...]
+    block_log: tuple[str, ...]
     advice: str
 
     def to_json(self) -> dict[str, Any]:
@@ -109,11 +88,16 @@ def explain(plan: Plan, workspace: Workspace, item: str) -> Explanation:
     part = _the_part(plan, item)
     marks = [m for m in living_marks(workspace.running) if m.task.startswith(_task_stem(part))]
     state, details, advice = _state(part, plan, workspace, marks)
-    attempts = tuple(_attempts(read_ledger(workspace.ledger), part, {mark.task for mark in marks}))
-    traceback = [] if state == "done" else _traceback(attempts, workspace)
+    in_flight = {mark.task for mark in marks}
+    attempts = tuple(attempts_of(read_ledger(workspace.ledger), part.fingerprint, in_flight))
+    lost = next((a for a in reversed(attempts) if a.cause), None)
+    if lost is not None and state == "quarantined" and not lost.advice.startswith("nothing"):
+        advice = f"{lost.advice}; {advice}"
+    made = state == "done"
     return Explanation(
         part.stage, part.label, part.fingerprint, state, tuple(details), attempts,
-        tuple(traceback), advice,
+        () if made else tuple(_traceback(attempts, workspace)),
+        () if made or lost is None else tuple(_end_of_log(lost.log)), advice,
     )  # fmt: skip
 
 
@@ -195,7 +179,8 @@ def _in_quarantine(part: PlannedPart, entry: Quarantined, workspace: Workspace) 
 
 def _at_it(mark: Mark) -> str:
     since = _time_in_words(mark.started_unix)
-    return f"process {mark.pid} on {mark.host} is at {mark.task} since {since}"
+    job = f", job {mark.job}," if mark.job else ""
+    return f"process {mark.pid} on {mark.where}{job} is at {mark.task} since {since}"
 
 
 def _items_made(part: PlannedPart, workspace: Workspace) -> list[str]:
@@ -238,32 +223,14 @@ def _traceback(attempts: Sequence[Attempt], workspace: Workspace) -> list[str]:
     return []
 
 
-def _attempts(
-    rows: Iterable[dict[str, Any]], part: PlannedPart, in_flight: set[str]
-) -> Iterator[Attempt]:
-    """Yield tries, each hand-out with its answer; a new launch ends those without one."""
-    handed_out: dict[str, float] = {}
-    for row in rows:
-        event = row.get("event")
-        if event == "launched":
-            yield from (Attempt(task, when, "no answer") for task, when in handed_out.items())
-            handed_out = {}
-        if row.get("fingerprint") != part.fingerprint:
-            continue
-        if event == "submitted":
-            handed_out[row["task"]] = row["unix"]
-        elif event == "result":
-            yield _attempt(row, handed_out.pop(row["task"], row["unix"]))
-    for task, when in handed_out.items():
-        yield Attempt(task, when, "in flight" if task in in_flight else "no answer")
-
-
-def _attempt(row: dict[str, Any], started_unix: float) -> Attempt:
-    used = row.get("resources", {})
-    return Attempt(
-        row["task"], started_unix, row["outcome"], row.get("host") or used.get("host", ""),
-        used.get("wall_s"), used.get("peak_rss_MB"), row.get("message", ""),
-    )  # fmt: skip
+def _end_of_log(errors: str) -> list[str]:
+    """Tail of what a block wrote: its errors, or else its output."""
+    for path in (Path(errors), Path(errors).with_suffix(".stdout")) if errors else ():
+        if path.exists():
+            told = path.read_text(encoding="utf-8", errors="replace").strip()
+            if told:
+                return [f"({path})", *told.splitlines()[-_TAIL_LINES:]]
+    return []
 
 
 def _time_in_words(unix: float) -> str:

@@ -23,22 +23,18 @@ from torch import Tensor
 
 from apps.dynamics.criteria import Watched, first_failure
 from apps.dynamics.integrators import INTEGRATORS, ForceFunction, PhasePoint, Thermostat
+from apps.dynamics.noise import Noise
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy, maxwell_boltzmann
-from data_store.streams import stream, stream_seed
+from data_store.streams import stream_seed
 
 __all__ = [
-    "NOISE_CHUNK",
     "Block",
     "Failure",
     "State",
-    "noise_of_steps",
     "simulate_block",
     "start_block",
 ]
-
-NOISE_CHUNK = 20
-"""Steps whose noise one generator draws. Another value is other random numbers."""
 
 
 @dataclass(frozen=True)
@@ -176,23 +172,42 @@ def simulate_block(
         Whether it is finished; False where it was stopped, with a checkpoint.
     """
     saved = time.monotonic()
-    while len(state.alive) and state.step < block.total_steps:
-        _segment(block, state)
-        _compact(state)
-        finished = not len(state.alive) or state.step >= block.total_steps
-        stopping = not finished and should_stop()
-        if stopping or (not finished and time.monotonic() - saved >= save_every_s):
-            save(state)
-            saved = time.monotonic()
-        if stopping:
-            return False
+    with _noise_to_come(block, state) as noise:
+        while len(state.alive) and state.step < block.total_steps:
+            _segment(block, state, noise)
+            _compact(state)
+            finished = not len(state.alive) or state.step >= block.total_steps
+            stopping = not finished and should_stop()
+            if stopping or (not finished and time.monotonic() - saved >= save_every_s):
+                save(state)
+                saved = time.monotonic()
+            if stopping:
+                return False
     return True
 
 
-def _segment(block: Block, state: State) -> None:
+def _noise_to_come(block: Block, state: State) -> Noise:
+    """Noise of all segments to come, for all replicas that ever were."""
+    settings, shape = block.settings, (block.replicas, *state.point.positions.shape[1:])
+    every, end = settings.compact_every_steps, block.total_steps
+    firsts = () if settings.ensemble == "nve" else range(state.step, end, every)
+    segments = [(first, min(every, end - first)) for first in firsts]
+    device = block.device
+    return Noise(block.seed, shape, segments, device, ahead=device.type != "cpu")
+
+
+def _noise(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
+    """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
+    if block.settings.ensemble == "nve":
+        return state.point.positions.new_zeros(steps, 1, 1, 1)
+    drawn = coming.next()
+    return drawn if len(state.alive) == block.replicas else drawn[:, state.alive]
+
+
+def _segment(block: Block, state: State, coming: Noise) -> None:
     settings = block.settings
     steps = min(settings.compact_every_steps, block.total_steps - state.step)
-    noise = _noise(block, state, steps)
+    noise = _noise(block, state, steps, coming)
     step_of = INTEGRATORS[settings.ensemble]
     thermostat = Thermostat(block.temperature_K, settings.friction_per_ps * 1e-3)
     sound = torch.ones(len(state.alive), dtype=torch.bool, device=block.device)
@@ -204,32 +219,6 @@ def _segment(block: Block, state: State) -> None:
         state.step += 1
         _observe(block, state, sound)
     state.replica_steps += steps * len(state.alive)
-
-
-def _noise(block: Block, state: State, steps: int) -> Tensor:
-    """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
-    if block.settings.ensemble == "nve":
-        return state.point.positions.new_zeros(steps, 1, 1, 1)
-    atoms = state.point.positions.shape[1]
-    drawn = noise_of_steps(block.seed, state.step, steps, block.replicas, atoms)
-    return drawn[:, state.alive.cpu()].to(block.device)
-
-
-def noise_of_steps(seed: int, first: int, steps: int, replicas: int, atoms: int) -> Tensor:
-    """Standard normal numbers of some steps: a function of seed, step and replica alone.
-
-    Returns
-    -------
-    Tensor of float64, shape (steps, replicas, atoms, 3)
-        Drawn on the host, so that all devices see the same.
-    """
-    chunks = range(first // NOISE_CHUNK, (first + steps - 1) // NOISE_CHUNK + 1)
-    shape = (NOISE_CHUNK, replicas, atoms, 3)
-    drawn = [
-        torch.from_numpy(stream(seed, "noise", chunk).standard_normal(shape)) for chunk in chunks
-    ]
-    offset = first - chunks.start * NOISE_CHUNK
-    return torch.cat(drawn)[offset : offset + steps]
 
 
 def _observe(block: Block, state: State, sound: Tensor) -> None:
@@ -276,15 +265,13 @@ def _frames_before(block: Block, state: State, row: int) -> NDArray[np.float32]:
 
 def _save_positions(block: Block, state: State, sound: Tensor) -> None:
     kinetic = kinetic_energy(state.point.velocities, block.watched.masses_amu)
-    for row in torch.nonzero(sound)[:, 0].tolist():
+    rows = torch.nonzero(sound)[:, 0]
+    positions = state.point.positions[rows].cpu().numpy().astype(np.float32)
+    listed = (state.alive, state.point.energies, kinetic)
+    replicas, energies, kinetics = (column[rows].tolist() for column in listed)
+    for place, replica in enumerate(replicas):
         state.saved.append(
-            (
-                int(state.alive[row]),
-                state.step,
-                state.point.positions[row].cpu().numpy().astype(np.float32),
-                float(state.point.energies[row]),
-                float(kinetic[row]),
-            )
+            (replica, state.step, positions[place], energies[place], kinetics[place])
         )
 
 

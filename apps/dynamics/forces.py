@@ -65,7 +65,7 @@ def force_function_for(
         return plain, evaluation
     try:
         fast = compiled_force_function(potential, numbers, replicas)
-        sample = _scattered(len(numbers))
+        sample = _scattered(len(numbers)).to(numbers.device)
         compare(fast(sample), plain(sample))
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
@@ -80,7 +80,7 @@ def compiled_force_function(potential: Potential, numbers: Tensor, replicas: int
     RuntimeError
         If it cannot be compiled.
     """
-    rows = rows_of_chunk(replicas, len(numbers))
+    rows = rows_of_chunk(replicas, len(numbers), potential.device)
     graph = _graph(Case("energies and forces", potential, rows, len(numbers)))
     weights = flat_weights(potential)
     buffers = [buffer.detach().clone() for buffer in potential.buffers()]
@@ -101,9 +101,9 @@ def compiled_force_function(potential: Potential, numbers: Tensor, replicas: int
 @lru_cache(maxsize=8)
 def _graph(case: Case) -> Compiled:
     potential = case.potential
-    numbers = torch.full((case.rows, case.atoms), potential.species[0])
+    numbers = torch.full((case.rows, case.atoms), potential.species[0], device=potential.device)
     state = (flat_weights(potential), list(potential.buffers()))
-    positions = _scattered(case.atoms, case.rows)
+    positions = _scattered(case.atoms, case.rows).to(potential.device)
     return compiled(Stateless(_EnergiesAndForces(potential)), (*state, numbers, positions))
 
 

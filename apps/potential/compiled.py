@@ -7,20 +7,23 @@ graph into a few fused loops and matrix products. Weights are arguments, so that
 all models of an architecture, and Inductor keeps it on disk for the other processes of a machine.
 
 The graph holds for one shape. Batches are therefore cut into chunks of equal rows, the last one
-filled up, and a chunk is sized to stay in a core's cache. Who is in a batch changes neither the
-graph nor the rounding of the others' results.
+filled up; a chunk is sized to stay in a core's cache, and to fill a GPU. Who is in a batch changes
+neither the graph nor the rounding of the others' results.
+
+On a GPU the compiled kernels of a chunk are recorded as one CUDA graph, so that a small chunk does
+not wait for their launches.
 
 Compiling takes half a minute to a minute, so that short work is done as defined (`repays`); so is
-work on a machine without a C++ compiler, and of potentials that do not say that they can be traced
+work on a machine without a compiler, and of potentials that do not say that they can be traced
 (`Potential.traceable`). What was compiled is compared with the original on its first chunk before
 it is used. Which of both was done, and why, is said by `Evaluation` and recorded by the callers.
-Not here: GPUs, which run the potential as it is.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,11 +49,11 @@ __all__ = [
     "rows_of_chunk",
 ]
 
-_CHUNK_ATOMS = 168
-"""Most atoms of a chunk, unless one structure has more: 8 structures of 21; larger ones gained
-nothing."""
+_CHUNK_ATOMS = {"cpu": 168, "cuda": 43_008}
+"""Most atoms of a chunk, unless one structure has more: on a core 8 structures of 21, on a GPU
+2,048 of them; larger ones gained nothing (`benchmarks.compiled`, `benchmarks.gpu`)."""
 
-_REPAYING_ATOM_EVALUATIONS = 1_000_000
+_REPAYING_ATOM_EVALUATIONS = {"cpu": 1_000_000, "cuda": 20_000_000}
 """Energies and forces of atoms from which on compiling is repaid: about half a minute's work. The
 like of it mostly follows, and finds the graph compiled."""
 
@@ -104,7 +107,8 @@ class Case:
     def __post_init__(self) -> None:
         p = self.potential
         settings = (p.architecture, p.size, p.species, p.cutoff_A, p.prior)
-        object.__setattr__(self, "identity", (type(p), *settings, p.dtype, torch.get_num_threads()))
+        machine = (p.dtype, p.device, torch.get_num_threads())
+        object.__setattr__(self, "identity", (type(p), *settings, *machine))
 
 
 class Stateless:
@@ -137,19 +141,19 @@ def flat_weights(potential: Potential) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in potential.parameters()])
 
 
-def rows_of_chunk(count: int, atoms: int) -> int:
+def rows_of_chunk(count: int, atoms: int, device: torch.device) -> int:
     """Structures of a chunk, such that `count` of them fill as few and as even chunks as may be."""
-    most = max(1, _CHUNK_ATOMS // atoms)
+    most = max(1, _CHUNK_ATOMS[device.type] // atoms)
     return math.ceil(count / math.ceil(count / most))
 
 
 def repays(potential: Potential, device: torch.device, atom_evaluations: float) -> Evaluation:
     """Whether to compile work of so many evaluations of an atom's energy and force."""
-    if device.type != "cpu":
+    if device.type not in _REPAYING_ATOM_EVALUATIONS:
         return Evaluation(False, f"on a {device.type} device")
     if not potential.traceable:
         return Evaluation(False, f"{potential.architecture} is not traceable")
-    if atom_evaluations < _REPAYING_ATOM_EVALUATIONS:
+    if atom_evaluations < _REPAYING_ATOM_EVALUATIONS[device.type]:
         return Evaluation(False, "short work")
     return Evaluation(True)
 
@@ -178,8 +182,10 @@ def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compil
 def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compiled:
     with torch.enable_grad():
         graph = _without_detours(make_fx(function)(*arguments))
+    on_gpu = any(tensor.is_cuda for tensor in _leaves(arguments))
     options: dict[str, str | int | bool | Callable[..., Any]] = {
-        "compile_threads": 1,
+        # A GPU's kernels are compiled one by one, each for seconds; a core's share one file.
+        "compile_threads": len(os.sched_getaffinity(0)) if on_gpu else 1,
         "cpp.threads": torch.get_num_threads(),
     }
     found = torch.compile(graph, fullgraph=True, options=options)
@@ -189,7 +195,34 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Compi
             return tuple(found(*given))
 
     run(*arguments)
-    return run
+    return _recorded(run, arguments) if on_gpu else run
+
+
+def _recorded(run: Compiled, arguments: tuple[Any, ...]) -> Compiled:
+    """The same, its kernels launched as one CUDA graph on tensors of its own."""
+    held = tuple([t.clone() for t in a] if isinstance(a, list) else a.clone() for a in arguments)
+    own = _leaves(held)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is set up at first use must not be recorded
+        run(*held)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = run(*held)
+
+    def replay(*given: Any) -> tuple[Tensor, ...]:
+        for mine, theirs in zip(own, _leaves(given), strict=True):
+            mine.copy_(theirs)
+        graph.replay()
+        return tuple(result.clone() for result in results)
+
+    return replay
+
+
+def _leaves(arguments: Sequence[Any]) -> list[Tensor]:
+    """Tensors of arguments that are tensors or lists of them."""
+    return [t for a in arguments for t in (a if isinstance(a, list) else [a])]
 
 
 def _without_detours(graph: GraphModule) -> GraphModule:

@@ -13,16 +13,17 @@ energy is a sum of atomic readouts, invariant by construction; forces come by di
 
 The filter is linear in the radial functions :math:`R_{ijk}`, so that for molecules the sum over
 neighbours and radial functions is one matrix product,
-:math:`\sum_{jk} R_{ijk} (W_{kf} \phi_{jf})`, and tensors of N² × F numbers never exist. Blocks of
-features are taken apart by `split`, whose gradient is one concatenation; slices would each have one
-of zeros, to be added up.
+:math:`\sum_{jk} R_{ijk} (W_{kf} \phi_{jf})`, and tensors of N² × F numbers never exist. In the
+first layer :math:`\phi_j` belongs to the neighbour's element, so that neighbours of an element are
+summed first and the product is one over elements. Blocks of features are taken apart by `split`,
+whose gradient is one concatenation; slices would each have one of zeros, to be added up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,13 @@ class _Pairs(NamedTuple):
     """Radial functions of all pairs, alone and times the unit vector to the neighbour.
 
     Dense: ``radial`` (B, N, N·K), ``directed`` (B, N·3, N·K), centres first, neighbours and radial
-    functions last. Listed: (P, K) and (P, 3), with the pairs' centres and neighbours.
+    functions last; their sums over neighbours of an element (B, N, S·K) and (B, N·3, S·K). Listed:
+    (P, K) and (P, 3), with the pairs' centres and neighbours.
     """
 
     radial: Tensor
     directed: Tensor
+    by_element: tuple[Tensor, Tensor] | None
     listed: Tensor | None
 
 
@@ -79,6 +82,13 @@ class _Message(nn.Module):
         phi = self.outer(silu(self.inner(s)))
         sums = self._dense if pairs.listed is None else self._listed
         return sums(phi, v, pairs)
+
+    def of_elements(self, table: Tensor, radial: Tensor, directed: Tensor) -> tuple[Tensor, Tensor]:
+        """The same where an atom's features are its element's row of a table (S, F)."""
+        batch, atoms, width = radial.shape[0], radial.shape[1], table.shape[1]
+        phi = self.outer(silu(self.inner(table)))
+        w_s, w_vs = _filtered(phi.unsqueeze(0), self.filter).squeeze(0).split(width, dim=-1)
+        return radial @ w_s, (directed @ w_vs).view(batch, atoms, 3, width)
 
     def _dense(self, phi: Tensor, v: Tensor | None, pairs: _Pairs) -> tuple[Tensor, Tensor]:
         batch, atoms, width = phi.shape[0], phi.shape[1], phi.shape[2] // self.blocks
@@ -168,7 +178,11 @@ class PaiNN(Potential):
     def _atomic_energies(self, numbers: Tensor, pairs: _Pairs) -> Tensor:
         s, v = self.embedding(self.species_index[numbers]), None
         for message, update in zip(self.messages, self.updates, strict=True):
-            ds, dv = message(s, v, pairs)
+            if v is None and pairs.by_element is not None:
+                first = cast(_Message, message)
+                ds, dv = first.of_elements(self.embedding.weight, *pairs.by_element)
+            else:
+                ds, dv = message(s, v, pairs)
             s, v = s + ds, dv if v is None else v + dv
             ds, dv = update(s, v)
             s, v = s + ds, v + dv
@@ -188,11 +202,35 @@ class PaiNN(Potential):
         radial = bessel(distances, self.cutoff_A, self.radial)  # (B, N, N, K)
         unit = (vectors / distances.unsqueeze(-1)).transpose(2, 3)  # (B, N, 3, N)
         directed = unit.unsqueeze(-1) * radial.unsqueeze(2)
-        return _Pairs(radial.flatten(2), directed.flatten(3).flatten(1, 2), None)
+        return _Pairs(
+            radial.flatten(2),
+            directed.flatten(3).flatten(1, 2),
+            self._by_element(batch.numbers, radial, directed),
+            None,
+        )
+
+    def _by_element(
+        self, numbers: Tensor, radial: Tensor, directed: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sums over neighbours of one element, for each element of the embedding.
+
+        The pairs' other ends are summed over, which is one product with contiguous rows: the radial
+        functions of a pair are those of its reverse, and its unit vector is minus that.
+        """
+        batch, atoms, _, count = radial.shape
+        elements = torch.arange(len(self.species), device=numbers.device)
+        kinds = self.species_index[numbers].unsqueeze(1)
+        member = (kinds == elements.unsqueeze(-1)).to(radial.dtype)  # (B, S, N)
+        sums = torch.bmm(member, radial.flatten(2)).view(batch, -1, atoms, count)
+        turned = torch.bmm(member, directed.flatten(2)).view(batch, -1, 3, atoms, count)
+        return (
+            sums.transpose(1, 2).flatten(2),
+            -turned.permute(0, 3, 2, 1, 4).flatten(3).flatten(1, 2),
+        )
 
     def _listed(self, batch: GraphBatch) -> _Pairs:
         x, (centre, neighbour) = batch.positions, batch.pairs
         vectors = (x[neighbour] + batch.shifts - x[centre]).to(self.dtype)
         distances = torch.sqrt((vectors * vectors).sum(-1))
         radial = bessel(distances, self.cutoff_A, self.radial)
-        return _Pairs(radial, vectors / distances.unsqueeze(-1), batch.pairs)
+        return _Pairs(radial, vectors / distances.unsqueeze(-1), None, batch.pairs)

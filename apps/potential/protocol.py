@@ -75,6 +75,11 @@ class Potential(nn.Module, ABC):
         """Floating-point type of the network."""
         return self.scale.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.scale.device
+
     def check_species(self, numbers: Tensor) -> None:
         """Refuse atoms of elements that it was not made for.
 

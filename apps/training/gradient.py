@@ -41,8 +41,8 @@ _COST = 4.0
 class Prices(NamedTuple):
     """What a unit of each sum counts in the loss: weight over the count in the whole batch."""
 
-    force: float
-    energy: float
+    force: Tensor | float
+    energy: Tensor | float
 
 
 AddGradient = Callable[[FlatModel, LabelledSet, Prices], tuple[Tensor, Tensor]]
@@ -71,11 +71,12 @@ def compiled_gradient(potential: Potential, weights: LossWeights, share: int) ->
 
     def add(model: FlatModel, chosen: LabelledSet, prices: Prices) -> tuple[Tensor, Tensor]:
         atoms = chosen.numbers.shape[1]
-        rows = rows_of_chunk(share, atoms)
+        rows = rows_of_chunk(share, atoms, potential.device)
         graph = _graph(Case("gradient", model.potential, rows, atoms, (weights,)))
         state = (model.weights.detach(), list(model.potential.buffers()))
-        both = chosen.energies.new_tensor(prices).to(model.weights.dtype)
-        force, energy = torch.zeros(2, dtype=model.weights.dtype)
+        both = model.weights.detach().new_empty(2)
+        both[0], both[1] = prices.force, prices.energy
+        force, energy = model.weights.new_zeros(2).detach()
         for chunk in _chunks(chosen, rows):
             more_force, more_energy, gradient = graph(*state, both, *chunk)
             model.gradient.add_(gradient)
@@ -140,7 +141,7 @@ def _graph(case: Case) -> Compiled:
         return force.detach(), energy.detach(), found
 
     state = (flat_weights(case.potential), list(case.potential.buffers()))
-    prices = torch.ones(2, dtype=case.potential.dtype)
+    prices = torch.ones(2, dtype=case.potential.dtype, device=case.potential.device)
     return compiled(gradient, (*state, prices, *_sample(case)))
 
 
@@ -150,7 +151,8 @@ def _sample(case: Case) -> tuple[Tensor, ...]:
     numbers = torch.full((case.rows, case.atoms), case.potential.species[0])
     positions = 3.0 * torch.rand(case.rows, case.atoms, 3, generator=generator)
     energies = torch.zeros(case.rows, dtype=torch.float64)
-    return numbers, positions, torch.ones_like(positions), energies
+    sample = (numbers, positions, torch.ones_like(positions), energies)
+    return tuple(tensor.to(case.potential.device) for tensor in sample)
 
 
 def _chunks(chosen: LabelledSet, rows: int) -> Any:

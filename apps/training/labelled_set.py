@@ -83,9 +83,9 @@ class LabelledSet:
         return DenseBatch(self.numbers, self.positions)
 
     @property
-    def atoms(self) -> int:
-        """Number of atoms, padding not counted."""
-        return int((self.numbers > 0).sum())
+    def atoms(self) -> Tensor:
+        """Number of atoms, padding not counted; stays on the device."""
+        return (self.numbers > 0).sum()
 
 
 @lru_cache(maxsize=4)
@@ -100,4 +100,9 @@ def rows_of_step(step: int, batch_size: int, count: int, seed: int) -> NDArray[n
     are always full; each epoch holds every row once.
     """
     places = np.arange(step * batch_size, (step + 1) * batch_size)
-    return np.array([_epoch(count, seed, int(p) // count)[int(p) % count] for p in places])
+    epochs = places // count
+    rows = [
+        _epoch(count, seed, epoch)[places[epochs == epoch] % count]
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+    ]
+    return np.concatenate(rows)

@@ -109,6 +109,8 @@ class _State:
     metrics: list[dict[str, float]] = field(default_factory=list)
 
 
+_LOGGED = ("train_force_loss", "train_energy_loss", "gradient_norm")
+
 _ARRAYS = ("weights", "first_moment", "second_moment", "average", "best")
 
 
@@ -146,15 +148,9 @@ def train(
     )
     first_step, started, saved = state.step, time.monotonic(), time.monotonic()
     while state.step < training.steps:
-        rows = rows_of_step(state.step, training.batch_size, len(labelled), training.seed)
-        batch = labelled.take(rows)
-        logged, stop = _gradient(model, add_gradient, batch, training, world, should_stop)
-        norm = _clip(model.gradient, training.clip_norm)
-        _adamw(model.weights.data, model.gradient, state, training)
-        state.average.lerp_(model.weights.data, 1.0 - _ema_decay(training, state.step))
-        state.step += 1
+        logged, stop = _step(model, add_gradient, state, training, labelled, world, should_stop)
         if state.step % training.validate_every == 0 or state.step == training.steps:
-            _validate(model, state, training, validation, logged, norm, started)
+            _validate(model, state, validation, logged, started)
         due = time.monotonic() - saved >= checkpoint_every_s
         if world.rank == 0 and (due or stop) and state.step < training.steps:
             _save(checkpoint, state, model.weights)
@@ -172,6 +168,29 @@ def train(
         structures_per_s=(state.step - first_step) * training.batch_size / elapsed,
         evaluation=evaluation,
     )
+
+
+def _step(
+    model: FlatModel,
+    add_gradient: AddGradient,
+    state: _State,
+    training: Training,
+    labelled: LabelledSet,
+    world: World,
+    should_stop: Callable[[], bool],
+) -> tuple[Tensor, bool]:
+    """One step, in place: losses and norm of the gradient before it, and whether a rank stops.
+
+    Alone on a GPU nothing of it waits for the device.
+    """
+    rows = rows_of_step(state.step, training.batch_size, len(labelled), training.seed)
+    batch = labelled.take(rows)
+    losses, stop = _gradient(model, add_gradient, batch, training, world, should_stop)
+    norm = _clip(model.gradient, training.clip_norm)
+    _adamw(model.weights.data, model.gradient, state, training)
+    state.average.lerp_(model.weights.data, 1.0 - _ema_decay(training, state.step))
+    state.step += 1
+    return torch.cat([losses, norm[None]]), stop
 
 
 def _score_of_kept(state: _State, training: Training) -> float:
@@ -198,29 +217,28 @@ def _gradient(
     training: Training,
     world: World,
     should_stop: Callable[[], bool],
-) -> tuple[dict[str, float], bool]:
+) -> tuple[Tensor, bool]:
     """Gradient of the loss of the whole batch, summed over ranks into the model."""
-    mine = batch.take(np.arange(world.rank, len(batch), world.size))
+    alone = world.size == 1
+    mine = batch if alone else batch.take(np.arange(world.rank, len(batch), world.size))
     weights, atoms, structures = training.weights, batch.atoms, len(batch)
     model.gradient.zero_()
     prices = Prices(weights.force / atoms, weights.energy / structures)
     force_sum, energy_sum = add_gradient(model, mine, prices)
-    stopping = force_sum.new_tensor(float(should_stop()))
-    beside = torch.stack([force_sum / atoms, energy_sum / structures, stopping])
-    if world.size > 1:
-        together = torch.cat([model.gradient, beside])
-        world.sum_(together)
-        model.gradient.copy_(together[: -len(beside)])
-        beside = together[-len(beside) :]
-    force, energy, stop = beside.tolist()
-    return {"train_force_loss": force, "train_energy_loss": energy}, stop > 0.0
+    losses = torch.stack([force_sum / atoms, energy_sum / structures])
+    if alone:
+        return losses, should_stop()
+    together = torch.cat([model.gradient, losses, losses.new_full((1,), float(should_stop()))])
+    world.sum_(together)
+    model.gradient.copy_(together[:-3])
+    return together[-3:-1], bool(together[-1] > 0.0)
 
 
-def _clip(gradient: Tensor, largest: float) -> float:
+def _clip(gradient: Tensor, largest: float) -> Tensor:
     """Shorten the gradient to the largest norm allowed; its norm before."""
-    norm = torch.linalg.vector_norm(gradient)
+    norm: Tensor = torch.linalg.vector_norm(gradient)
     gradient.mul_(torch.clamp(largest / (norm + 1e-6), max=1.0))
-    return float(norm)
+    return norm
 
 
 def _adamw(weights: Tensor, gradient: Tensor, state: _State, training: Training) -> None:
@@ -253,10 +271,8 @@ def _ema_decay(training: Training, step: int) -> float:
 def _validate(
     model: FlatModel,
     state: _State,
-    training: Training,
     validation: LabelledSet,
-    logged: dict[str, float],
-    norm: float,
+    logged: Tensor,
     started: float,
 ) -> None:
     with model.using(state.average) as averaged:
@@ -268,8 +284,7 @@ def _validate(
     state.metrics.append(
         {
             "step": state.step,
-            **logged,
-            "gradient_norm": norm,
+            **dict(zip(_LOGGED, logged.tolist(), strict=True)),
             "validation_force_mae_eV_per_A": score,
             "validation_energy_mae_meV_per_atom": found.energy_mae_meV_per_atom,
             "elapsed_s": round(time.monotonic() - started, 3),

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from campaign.left_out import LeftOut
 from campaign.plan.power import Power
 from campaign.progress import Progress, StageProgress
 from campaign.quarantine import Quarantined
@@ -60,8 +61,8 @@ def progress_table(progress: Progress) -> Table:
 
 
 def progress_view(progress: Progress) -> Group:
-    """Table of all stages, and below it what is in quarantine."""
-    lines = left_out_in_words(progress.quarantined)
+    """Table of all stages, and below it what is in quarantine, and which hosts are left out."""
+    lines = left_out_in_words(progress.quarantined) + _hosts_in_words(progress.hosts_left_out)
     return Group(progress_table(progress), *map(Text, lines))
 
 
@@ -76,6 +77,13 @@ def left_out_in_words(entries: Sequence[Quarantined], blocked: int = 0) -> list[
             f"left out: {len(entries)} in quarantine{needing}; `campaign why FOLDER ITEM` says "
             "more, `campaign retry FOLDER` has them tried again"
         )
+    return lines
+
+
+def _hosts_in_words(hosts: Sequence[LeftOut]) -> list[str]:
+    lines = [entry.in_words for entry in hosts]
+    if any(entry.avoided for entry in hosts):
+        lines.append("`campaign retry FOLDER --host NAME` has a host used again")
     return lines
 
 
@@ -116,6 +124,7 @@ class LineDisplay:
         self._started = time.monotonic()
         self._shown: dict[str, tuple[float, StageProgress]] = {}
         self._quarantined: set[str] | None = None
+        self._hosts: set[LeftOut] = set()
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -126,6 +135,9 @@ class LineDisplay:
     def __call__(self, progress: Progress) -> None:
         """Write a line for each stage that moved, finished ones at once."""
         self._say_quarantined(progress.quarantined)
+        new = [entry for entry in progress.hosts_left_out if entry not in self._hosts]
+        self._hosts.update(new)
+        self._say(_hosts_in_words(new))
         now = time.monotonic()
         for stage in progress.stages:
             when, before = self._shown.get(stage.stage, (-math.inf, None))
@@ -144,6 +156,9 @@ class LineDisplay:
             new = [entry for entry in entries if entry.fingerprint not in self._quarantined]
             lines = [f"quarantined: {entry.in_words}" for entry in new]
         self._quarantined = {entry.fingerprint for entry in entries}
+        self._say(lines)
+
+    def _say(self, lines: Sequence[str]) -> None:
         for line in lines:
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 

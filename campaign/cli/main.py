@@ -171,16 +171,16 @@ def status(
     console = console_for()
     if as_json:
         while True:
-            progress = campaign.status()
-            say({**progress.to_json(), "spending": campaign.spending().to_json()})
-            if not watch or progress.complete:
+            standing = campaign.standing()
+            say(standing.to_json())
+            if not watch or standing.progress.complete:
                 return
             time.sleep(2.0)
     if not watch:
-        console.print(progress_view(campaign.status()))
-        spending = campaign.spending()
-        if spending.blocks or spending.refusal:
-            console.print(spending.in_words, highlight=False, soft_wrap=True)
+        standing = campaign.standing()
+        console.print(progress_view(standing.progress))
+        for line in standing.in_lines:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     with LiveDisplay(console) as display:
         while True:

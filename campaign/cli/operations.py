@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from campaign.attempts import Attempt
 from campaign.cli.options import (
     FolderArgument,
     JsonOption,
@@ -20,7 +21,7 @@ from campaign.cli.options import (
     say,
 )
 from campaign.quarantine import CAUSES
-from campaign.why import Attempt, Explanation
+from campaign.why import Explanation
 
 __all__ = ["cancel", "data", "retry", "why"]
 
@@ -69,15 +70,27 @@ def retry(
     cause: Annotated[
         str | None, typer.Option(help=f"Only what is in quarantine by: {', '.join(CAUSES)}.")
     ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Use this host again, which was left out; repeatable."),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lift quarantines: the next launch tries these items again."""
-    lifted = open_campaign(folder, workspace).retry(items or [], cause)
+    """Lift quarantines: the next launch tries these items, or uses these hosts, again."""
+    campaign = open_campaign(folder, workspace)
+    taken_back = campaign.take_back_hosts(host) if host else []
+    hosts_alone = bool(host) and not items and cause is None
+    lifted = [] if hosts_alone else campaign.retry(items or [], cause)
     if as_json:
-        say({"lifted": [asdict(entry) for entry in lifted]})
+        hosts = [asdict(entry) for entry in taken_back]
+        say({"lifted": [asdict(entry) for entry in lifted], "hosts_taken_back": hosts})
         return
     console = _console()
+    for left_out in taken_back:
+        console.print(f"taken back: host {left_out.host} of site {left_out.site}")
+    if hosts_alone:
+        return
     for entry in lifted:
         console.print(f"lifted: {entry.in_words}")
     next_step = f"next: `campaign launch {folder}` tries them again, with fresh tries"
@@ -111,6 +124,8 @@ def _in_words(found: Explanation) -> str:
     ]
     if found.traceback:
         lines += ["last lines of its traceback:", *(f"  {line}" for line in found.traceback)]
+    if found.block_log:
+        lines += ["last lines of its block's log:", *(f"  {line}" for line in found.block_log)]
     return "\n".join([*lines, f"what to do: {found.advice}"])
 
 
@@ -118,10 +133,12 @@ def _attempt_in_words(attempt: Attempt) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started_unix))
     told = [f"{when}  {attempt.outcome}"]
     told += [f"on {attempt.host}"] if attempt.host else []
+    told += [f"job {attempt.job}"] if attempt.job else []
     told += [f"{attempt.wall_s:.1f} s"] if attempt.wall_s is not None else []
     told += [f"{attempt.peak_rss_MB:.0f} MB at most"] if attempt.peak_rss_MB is not None else []
     first_line = attempt.message.partition("\n")[0]
-    return ", ".join(told) + (f": {first_line}" if first_line else "")
+    line = ", ".join(told) + (f": {first_line}" if first_line else "")
+    return f"{line}\n    why: {attempt.cause}" if attempt.cause else line
 
 
 @data.callback()

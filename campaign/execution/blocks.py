@@ -7,8 +7,9 @@ interval that the scheduler states, or else that we saw.
 
 The watch also guards what is submitted, for all pools together: never past the budget (spent, plus
 what every block still queued or running would take to its end, plus the new block), never more in
-an hour than the site says, and after a refusal not before a growing wait. It decides nothing else:
-how many blocks the work needs is Parsl's strategy's business.
+an hour than the site says, and after a refusal not before a growing wait. It keeps the hosts that
+new blocks are asked for without. It decides nothing else: how many blocks the work needs is Parsl's
+strategy's business, which host eats tasks `campaign.execution.losses`'.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ _OPEN = ("pending", "running")
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 300.0
 _HOUR_S = 3600.0
 
+WAITS_S, TOLD_EVERY_S = 60.0, 600.0
+"""After how long in the queue it is told why a block waits, and how often that may change."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -56,6 +60,8 @@ class Block:
         Why it waits or how it ended, in the scheduler's words.
     hosts : str
         Where it runs, as the scheduler writes it.
+    log : str
+        File that the block writes its errors to.
     """
 
     job: str
@@ -69,6 +75,7 @@ class Block:
     elapsed_s: float = 0.0
     reason: str = ""
     hosts: str = ""
+    log: str = ""
 
     @property
     def open(self) -> bool:
@@ -103,6 +110,8 @@ class BlockWatch:
     submissions_per_hour : int
     max_jobs : int
         Blocks queued and running at once over all pools; 0 for no such limit.
+    left_out : iterable of str
+        Hosts that new blocks are asked for without.
     clock : callable
         Seconds that go on evenly.
     """
@@ -116,6 +125,7 @@ class BlockWatch:
         spent_node_hours: float = 0.0,
         submissions_per_hour: int = 60,
         max_jobs: int = 0,
+        left_out: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record, self.prefix, self._clock = record, prefix, clock
@@ -124,6 +134,10 @@ class BlockWatch:
         self._per_hour, self._max_jobs = submissions_per_hour, max_jobs or math.inf
         self._blocks: dict[str, Block] = {}
         self._first_seen: dict[str, float] = {}
+        self._left_out = dict.fromkeys(left_out)
+        self._needed: dict[str, set[str]] = {}
+        self._asked_at: dict[str, float] = {}
+        self._told: dict[str, tuple[str, float]] = {}
         self._submitted: deque[float] = deque()
         self._wait_s, self._not_before = 0.0, -math.inf
         self._refusal = ""
@@ -144,6 +158,31 @@ class BlockWatch:
     def refusal(self) -> str:
         """What the scheduler said when it last refused a block; empty after one that it took."""
         return self._refusal
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Hosts that blocks of no pool are asked for with."""
+        with self._lock:
+            needed = set[str]().union(*self._needed.values())
+            return tuple(host for host in self._left_out if host not in needed)
+
+    def left_out_of(self, pool: str) -> tuple[str, ...]:
+        """Hosts that new blocks of a pool are asked for without."""
+        with self._lock:
+            needed = self._needed.get(pool, set())
+            return tuple(host for host in self._left_out if host not in needed)
+
+    def leave_out(self, host: str) -> None:
+        """Ask for new blocks without a host."""
+        with self._lock:
+            self._left_out[host] = None
+
+    def cannot_do_without(self, pool: str, hosts: Iterable[str], message: str) -> None:
+        """Take note that the scheduler has no block of a pool without these hosts: it gets them."""
+        with self._lock:
+            wanted = list(hosts)
+            self._needed.setdefault(pool, set()).update(wanted)
+            self._record("hosts_needed", pool=pool, hosts=wanted, message=message)
 
     def refused_for_s(self) -> float:
         """For how long blocks are not asked for, since the scheduler refused; 0 if they are."""
@@ -169,14 +208,18 @@ class BlockWatch:
             limits = (self._per_hour - len(self._submitted), self._max_jobs - in_queue)
             return max(0, int(min(self.affordable(node_hours), *limits)))
 
-    def submitted(self, job: str, pool: str, nodes: int, walltime_s: float) -> None:
-        """Take note of a block that the scheduler took."""
+    def submitted(self, job: str, pool: str, nodes: int, walltime_s: float, log: str = "") -> None:
+        """Take note of a block that the scheduler took, and of the file that it writes to."""
         with self._lock:
-            block = Block(job, pool, nodes, walltime_s, "pending", time.time())
+            block = Block(job, pool, nodes, walltime_s, "pending", time.time(), log=log)
+            self._asked_at[job] = self._clock()
             self._blocks[job] = block
             self._submitted.append(self._clock())
             self._wait_s, self._refusal = 0.0, ""
-            self._record("block_submitted", job=job, pool=pool, nodes=nodes, walltime_s=walltime_s)
+            self._record(
+                "block_submitted", job=job, pool=pool, nodes=nodes, walltime_s=walltime_s, log=log,
+                without=list(self.left_out_of(pool)),
+            )  # fmt: skip
 
     def refused(self, pool: str, message: str) -> None:
         """Take note of a block that the scheduler refused; the next try waits twice as long."""
@@ -218,6 +261,19 @@ class BlockWatch:
             self._blocks[job] = now
             if now.state != block.state:
                 self._tell(now, was=block)
+            elif now.state == "pending":
+                self._tell_why_it_waits(now)
+
+    def _tell_why_it_waits(self, block: Block) -> None:
+        now = self._clock()
+        waited_s = now - self._asked_at[block.job]
+        told, last = self._told.get(block.job, ("", -math.inf))
+        if block.reason != told and waited_s >= WAITS_S and now - last >= TOLD_EVERY_S:
+            self._told[block.job] = block.reason, now
+            self._record(
+                "block_waits", job=block.job, pool=block.pool, reason=block.reason,
+                waited_s=round(waited_s, 1),
+            )  # fmt: skip
 
     def _elapsed(self, job: str, state: State, stated_s: float | None) -> float:
         if state == "running":
@@ -254,7 +310,7 @@ def _later(block: Block, state: State, elapsed_s: float, reason: str, hosts: str
         started_unix=started,
         ended_unix=None if state in _OPEN else now,
         elapsed_s=ran_s,
-        reason=reason or block.reason,
+        reason=reason or (block.reason if state == block.state else ""),
         hosts=hosts or block.hosts,
     )
 
@@ -270,12 +326,15 @@ def blocks_of_ledger(rows: Iterable[Mapping[str, Any]]) -> list[Block]:
         kind, job = row.get("event"), str(row.get("job", ""))
         if kind == "block_submitted":
             found[job] = Block(
-                job, row["pool"], row["nodes"], row["walltime_s"], "pending", row["unix"]
-            )
+                job, row["pool"], row["nodes"], row["walltime_s"], "pending", row["unix"],
+                log=row.get("log", ""),
+            )  # fmt: skip
+        elif kind == "block_waits" and job in found:
+            found[job] = replace(found[job], reason=row["reason"])
         elif kind == "block_started" and job in found:
             found[job] = replace(
                 found[job], state="running", started_unix=row["started_unix"], hosts=row["hosts"],
-                elapsed_s=found[job].walltime_s,
+                elapsed_s=found[job].walltime_s, reason="",
             )  # fmt: skip
         elif kind == "block_ended" and job in found:
             found[job] = replace(

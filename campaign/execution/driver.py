@@ -4,9 +4,9 @@ It holds no truth. What is done is what lies in its place; so a driver may be ki
 and the next one goes on from the workspace. Outcomes are treated by class: *done*; *continue*
 (handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
 (one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
-tries, up to a cap that tells a loss from a task that kills its worker); *input cannot be used* and
-*workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch: what is
-in it, and what needs that, is left out until `campaign retry`.
+tries, until `campaign.execution.losses` tells a task that kills its workers); *input cannot be
+used* and *workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch:
+what is in it, and what needs that, is left out until `campaign retry`.
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
@@ -36,6 +36,7 @@ from campaign.cancelling import wish_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
+from campaign.execution.hosts import Hosts
 from campaign.execution.sightings import Sightings
 from campaign.execution.signals import stopping_signals
 from campaign.execution.tasks import Task, is_done, rest_of, tasks_of
@@ -44,7 +45,7 @@ from campaign.glancing import Glances
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, Tally, with_quarantine
+from campaign.progress import Progress, Tally, take_mark, with_left_out, with_quarantine
 from campaign.quarantine import Cause, Quarantined, keep, kept_of
 from campaign.sites.site import BatchSite, Site
 from campaign.workspace import Workspace
@@ -52,13 +53,6 @@ from data_store.errors import InputError, Stopped, WorkspaceError
 from data_store.work import write_atomic
 
 __all__ = ["Driver", "Ending"]
-
-MAX_LOSSES = 8
-"""Deaths of its worker after which a task is taken to kill its workers itself."""
-
-MAX_BLOCK_LOSSES = 24
-"""Losses with a whole block or node after which it is taken to kill those: they are many where
-nodes fail, walltimes are short or operators busy, and say little of the task."""
 
 LOOKED_EVERY_S = 0.5
 """How often wishes, workers and budget are looked at."""
@@ -134,7 +128,7 @@ class Driver:
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight, self._sightings = Flight(site, self.plan), Sightings(workspace)
         self._back: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
-        self._losses: Counter[tuple[str, str]] = Counter()
+        self._hosts = Hosts(workspace, site, ledger, watch)
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
         self._draining = False
@@ -172,12 +166,9 @@ class Driver:
         return self._ending()
 
     def _make_all(self) -> None:
-        with (
-            stopping_signals() as stop,
-            Workers(
-                self.site, self.workspace.root, self.workspace.logs / "parsl", self.watch
-            ) as workers,
-        ):
+        logs = self.workspace.logs / "parsl"
+        pools = Workers(self.site, self.workspace.root, logs, self.watch, self._hosts.blocks_died)
+        with stopping_signals() as stop, pools as workers:
             while self._in_hand or self._draining or self._frontier.heads():
                 self._look_around(workers, stop)
                 finished = self._finished()
@@ -321,16 +312,20 @@ class Driver:
         if isinstance(error, WorkspaceError):
             raise error
         kind = "lost" if is_infrastructure_loss(error) else "failed_software"
-        host, message = getattr(error, "hostname", ""), f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
+        mark = take_mark(self.workspace.running / f"{task.name}.json")
+        host = mark.where if mark is not None else getattr(error, "hostname", "")
+        with_block = is_block_loss(error)
         self.ledger.write(
             "result", outcome=kind, task=task.name, stage=task.part.stage, label=task.part.label,
             fingerprint=task.part.fingerprint, items=task.items, message=message, host=host,
+            job=mark.job if mark is not None else "", with_block=with_block,
         )  # fmt: skip
         if kind == "failed_software":
             self._keep_detail(task, "".join(traceback.format_exception(error)))
             self._failed(task, message, host)
         else:
-            self._lost(task, message, host, with_block=is_block_loss(error))
+            self._lost(task, message, host, with_block=with_block)
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -344,13 +339,16 @@ class Driver:
         self._keep_detail(task, detail)
         if outcome == "failed_input":
             raise InputError(f"{task.part.label}: {answer['message']}")
-        message, host = answer["message"], answer["resources"]["host"]
+        used = answer["resources"]
+        message, host = answer["message"], used.get("node") or used["host"]
+        if outcome != "lost":
+            self._hosts.answered(task, host)
         if outcome == "failed_method":
             self._quarantine(task, "method", message, host)
         elif outcome == "failed_software":
             self._failed(task, message, host)
         elif outcome == "lost":
-            self._lost(task, message, host)
+            self._lost(task, message, host, came_back=True)
         elif outcome == "continue":
             self._frontier.again(task)
         elif task.merges:
@@ -360,12 +358,13 @@ class Driver:
         else:
             self._frontier.finished(task)
 
-    def _lost(self, task: Task, message: str, host: str, *, with_block: bool = False) -> None:
-        kind, most = ("block", MAX_BLOCK_LOSSES) if with_block else ("worker", MAX_LOSSES)
-        self._losses[task.name, kind] += 1
-        if self._losses[task.name, kind] >= most:
-            said = f"its {kind} was lost {most} times, the last time: {message}"
-            self._quarantine(task, "lost", said, host)
+    def _lost(
+        self, task: Task, message: str, host: str, *, with_block: bool = False,
+        came_back: bool = False,
+    ) -> None:  # fmt: skip
+        said = self._hosts.lost(task, "" if came_back else host, with_block=with_block)
+        if said:
+            self._quarantine(task, "lost", f"{said}; the last time: {message}", host)
         else:
             self._frontier.again(task)
 
@@ -408,8 +407,10 @@ class Driver:
         running: Counter[str] = Counter()
         for task in self._flight:
             running[task.part.stage] += task.items
-        progress = self._tally.progress().counting(running=running)
-        self.display(with_quarantine(progress, self._quarantined.values()))
+        progress = with_quarantine(
+            self._tally.progress().counting(running=running), self._quarantined.values()
+        )
+        self.display(with_left_out(progress, self._hosts.left_out))
         now = time.monotonic()
         self._show_after = now + max(SHOWN_EVERY_S, (now - began) / SHOWN_SHARE)
 

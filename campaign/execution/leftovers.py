@@ -14,6 +14,7 @@ from campaign.execution.blocks import BLOCK_EVENTS, Block, BlockWatch, blocks_of
 from campaign.execution.scheduler import cancel_jobs, job_prefix, jobs_of
 from campaign.execution.workers import end_orphans
 from campaign.ledger import Ledger, read_ledger
+from campaign.left_out import hosts_left_out
 from campaign.sites.site import BatchHeader, BatchSite, Site
 from campaign.workspace import Workspace
 
@@ -36,6 +37,9 @@ def watched(
         spent_node_hours=spent,
         submissions_per_hour=site.site.submissions_per_hour,
         max_jobs=site.site.max_jobs,
+        left_out=[
+            entry.host for entry in hosts_left_out(workspace, site.site.name) if entry.avoided
+        ],
     )
 
 

@@ -8,7 +8,9 @@ and an answer that makes no sense for an exception that ends its thread.
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from parsl.jobs.states import JobState, JobStatus
@@ -18,6 +20,7 @@ from parsl.providers import PBSProProvider, SlurmProvider
 from parsl.providers.errors import SubmitException
 
 from campaign.execution.blocks import BlockWatch, State
+from campaign.execution.scheduler import is_for_good
 from campaign.execution.shell import answer_of
 from campaign.execution.squeue import command, read_squeue
 from campaign.sites.site import BatchPool, BatchSite
@@ -49,6 +52,9 @@ _TO_PARSL: dict[State, JobState] = {
     "out_of_memory": JobState.FAILED,
 }
 
+_EXCLUDES = re.compile(r"\s*(?:--exclude[=\s]\s*|-x\s*)([^\s#]+)")
+"""An option of sbatch that excludes hosts."""
+
 
 class _Watched:
     """What both providers share: the watch's word on how many blocks there may be."""
@@ -59,6 +65,7 @@ class _Watched:
     _batch: BatchPool
     _poll_s: float
     cmd_timeout: int
+    scheduler_options: str
 
     @property
     def max_blocks(self) -> int:
@@ -86,11 +93,17 @@ class _Watched:
             if not job:
                 raise SubmitException(self._pool, "the scheduler named no job")
         except Exception as error:
-            said = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
-            self._watch.refused(self._pool, str(said).strip())
+            self._watch.refused(self._pool, _said(error))
             raise
-        self._watch.submitted(job, self._pool, self._batch.nodes_per_block, self._batch.walltime_s)
+        batch, log = self._batch, self.resources[job]["job_stderr_path"]
+        self._watch.submitted(job, self._pool, batch.nodes_per_block, batch.walltime_s, log)
         return str(job)
+
+
+def _said(error: Exception) -> str:
+    """What the scheduler said when it refused a block."""
+    said = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
+    return str(said).strip()
 
 
 class WatchedSlurm(_Watched, SlurmProvider):  # type: ignore[misc]
@@ -132,6 +145,7 @@ class WatchedSlurm(_Watched, SlurmProvider):  # type: ignore[misc]
             exclusive=batch.exclusive,
             launcher=launcher,
         )
+        self._options = str(self.scheduler_options)
 
     def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
         """Run a command of the scheduler."""
@@ -140,15 +154,35 @@ class WatchedSlurm(_Watched, SlurmProvider):  # type: ignore[misc]
         return super().execute_wait(cmd, timeout)
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.slurm") -> str:
-        """Submit a block under a name that says whose it is."""
-        return self._submitted(super().submit, command, tasks_per_node)
+        """Submit a block under a name that says whose it is, without the hosts left out."""
+        return self._submitted(self._handed_over, command, tasks_per_node)
+
+    def _handed_over(self, command: str, tasks_per_node: int, job_name: str) -> str | None:
+        """Submit; with the hosts left out, too, where Slurm has no block without them."""
+        hosts = self._watch.left_out_of(self._pool)
+        self.scheduler_options = self._options + _without(hosts, self._batch.scheduler_options)
+        try:
+            job: str | None = super().submit(command, tasks_per_node, job_name)
+        except SubmitException as error:
+            if not hosts or not is_for_good(_said(error)):
+                raise
+            self._watch.cannot_do_without(self._pool, hosts, _said(error))
+            return self._handed_over(command, tasks_per_node, job_name)
+        return job
 
     def cancel(self, job_ids: list[str]) -> list[bool]:
         """Cancel blocks."""
+        return self._cancelled(job_ids, "no longer needed")
+
+    def give_up(self, job: str, reason: str) -> None:
+        """Cancel a block for a reason of our own."""
+        self._cancelled([job], reason)
+
+    def _cancelled(self, job_ids: list[str], reason: str) -> list[bool]:
         done: list[bool] = super().cancel(job_ids)
         for job, ended in zip(job_ids, done, strict=True):
             if ended:
-                self._watch.seen(job, "cancelled", reason="no longer needed")
+                self._watch.seen(job, "cancelled", reason=reason)
         return done
 
     def _status(self) -> None:
@@ -235,6 +269,17 @@ def _options(site: BatchSite, pool: str) -> list[str]:
     if site.site.scheduler == "slurm" and pool == "mpi" and batch.ranks_per_node > 1:
         lines.append(f"--ntasks-per-node={batch.ranks_per_node}")
     return [f"{site.directive} {line}" for line in lines]
+
+
+def _without(hosts: Sequence[str], given: Sequence[str]) -> str:
+    """The line of a batch script that excludes hosts, beside those that the site excludes.
+
+    Slurm heeds the last such option alone.
+    """
+    if not hosts:
+        return ""
+    excluded = [found[1] for found in map(_EXCLUDES.match, given) if found]
+    return f"#SBATCH --exclude={','.join([*excluded, *hosts])}\n"
 
 
 def batch_provider(

@@ -27,6 +27,7 @@ _FOR_GOOD = (
     "invalid feature",
     "invalid constraint",
     "invalid generic resource",
+    "invalid node name",
     "node configuration is not available",
     "time limit is invalid",
     "unrecognized option",

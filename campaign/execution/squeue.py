@@ -7,12 +7,13 @@ read is no answer, never a job that has ended.
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from campaign.execution.blocks import State
 
-__all__ = ["Job", "command", "read_squeue"]
+__all__ = ["Job", "command", "hosts_in", "read_squeue"]
 
 _FIELDS = ("%i", "%j", "%T", "%M", "%D", "%N", "%r")
 _MARK = "\x1f"
@@ -85,6 +86,26 @@ def read_squeue(text: str) -> dict[str, Job]:
     """
     jobs = [_job(line) for line in text.splitlines() if line.strip()]
     return {job.job: job for job in jobs}
+
+
+def hosts_in(text: str) -> list[str]:
+    """Hosts in a list as Slurm writes it: ``a[01-03,7],b`` is a01, a02, a03, a7 and b."""
+    names = []
+    for match in re.finditer(r"([^,\[\]]+)(?:\[([^\]]*)\])?([^,\[\]]*)", text):
+        head, inside, tail = match.groups()
+        names += [f"{head}{number}{tail}" for number in _numbers(inside)]
+    return names
+
+
+def _numbers(inside: str | None) -> list[str]:
+    if inside is None:
+        return [""]
+    numbers = []
+    for span in inside.split(","):
+        first, _, last = span.partition("-")
+        width = len(first)
+        numbers += [f"{n:0{width}d}" for n in range(int(first), int(last or first) + 1)]
+    return numbers
 
 
 def _job(line: str) -> Job:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,8 @@ _MARK = "CAMPAIGN_WORKSPACE"
 _CLOSING_S, _CLOSING_DEAD_S = 60.0, 5.0
 """How long Parsl may take to clean up, and where a pool's interchange is dead."""
 
+_ASKED_AGAIN_S = 60.0
+"""How long a block that was given up may go on before that is asked for again."""
 
 MAX_DEAD_BLOCKS = 3
 """Blocks in a row without a worker that ever reached the driver, after which a launch stops."""
@@ -59,12 +62,23 @@ class Workers:
         Parsl's logs and scripts.
     watch : BlockWatch
         Guards and records the blocks of a cluster.
+    blocks_died : callable
+        Told of a pool and hosts, on which its last blocks ended before a worker reached us, and of
+        their jobs; whether new blocks do without that host now.
     """
 
-    def __init__(self, site: Site, workspace: Path, run_dir: Path, watch: BlockWatch) -> None:
+    def __init__(
+        self,
+        site: Site,
+        workspace: Path,
+        run_dir: Path,
+        watch: BlockWatch,
+        blocks_died: Callable[[str, str, Sequence[str]], bool] = lambda pool, hosts, jobs: False,
+    ) -> None:
         self._site, self._workspace, self._run_dir = site, workspace, run_dir
-        self._watch = watch
+        self._watch, self._blocks_died = watch, blocks_died
         self._kernel: Any = None
+        self._given_up: dict[str, float] = {}
 
     def __enter__(self) -> Workers:
         os.environ[_MARK] = str(self._workspace.resolve())
@@ -102,6 +116,7 @@ class Workers:
             If the scheduler refuses blocks for good.
         """
         self._keep_asking_for_blocks()
+        self._give_up_blocks_on_hosts_left_out()
         dead = self._dead_pools()
         if dead:
             raise Stopped(
@@ -128,15 +143,21 @@ class Workers:
     def _refuse_blocks_that_fail(self, label: str, executor: Any) -> None:
         """Stop when the last blocks of a pool ended by themselves before any worker reached us.
 
-        Blocks that an operator, the scheduler or a walltime ended say nothing against the pool.
+        Not where that is one host's doing, which new blocks do not get any more. Blocks that an
+        operator, the scheduler or a walltime ended say nothing against the pool.
         """
         by_itself = {"completed", "failed", "out_of_memory", "gone"}
-        ended = {block.job: block.state for block in self._watch.blocks if not block.open}
+        left_out = self._watch.left_out_of(label)
+        there = (block for block in self._watch.blocks if block.hosts not in left_out)
+        ended = {block.job: block for block in there if not block.open}
         blocks = list(executor.blocks_to_job_id.items())  # Parsl's threads add to it
         last = [(block, job) for block, job in blocks if job in ended][-MAX_DEAD_BLOCKS:]
         states = executor.status_facade
-        dead = [j for b, j in last if ended[j] in by_itself and _is_missing(states.get(b))]
+        dead = [j for b, j in last if ended[j].state in by_itself and _is_missing(states.get(b))]
+        hosts = {ended[job].hosts for job in dead}
         if len(dead) == MAX_DEAD_BLOCKS:
+            if len(hosts) == 1 and self._blocks_died(label, hosts.pop(), dead):
+                return
             log = states[last[-1][0]].stderr_path
             raise Stopped(
                 f"the last {MAX_DEAD_BLOCKS} blocks of pool {label} (jobs {', '.join(dead)}) ended "
@@ -151,6 +172,21 @@ class Workers:
         for label in self._site.pools:
             executor = self._kernel.executors[label]
             executor._last_poll_time = min(executor._last_poll_time, now)
+
+    def _give_up_blocks_on_hosts_left_out(self) -> None:
+        """End blocks that sit on one host alone, which is left out; others take their place."""
+        now = time.monotonic()
+        for block in self._watch.blocks:
+            alone = block.hosts in self._watch.left_out_of(block.pool)
+            asked_s = now - self._given_up.get(block.job, -math.inf)
+            if block.state != "running" or not alone or asked_s < _ASKED_AGAIN_S:
+                continue
+            self._given_up[block.job] = now
+            executor = self._kernel.executors[block.pool]
+            number = executor.job_ids_to_block.get(block.job)
+            if number is not None:
+                executor._hold_block(number)
+            executor.provider.give_up(block.job, f"host {block.hosts} is left out")
 
     def _dead_pools(self) -> dict[str, Any]:
         """Executors whose interchange process has ended, by label."""

@@ -269,6 +269,9 @@ def _mishaps(events: list[dict[str, Any]]) -> Iterator[str]:
         if row.get("event") == "result" and row["outcome"] not in {"done", "continue"}
     )
     yield from (f"{n} × {outcome} in stage {stage}" for (outcome, stage), n in bad.items())
+    for row in events:
+        if row.get("event") == "host_left_out":
+            yield f"host {row['host']} of site {row['site']} ate tasks: {row['message']}"
     unreadable = sum(row.get("event") == "unreadable" for row in events)
     if unreadable:
         yield f"{unreadable} lines of the ledger are torn"

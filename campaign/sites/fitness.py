@@ -42,6 +42,7 @@ def problems_with(site: Site, spec: CampaignSpec) -> Iterator[Problem]:
     if isinstance(site, BatchSite):
         yield from _ranks(site, spec)
         yield from _jobs(site)
+        yield from _limits_of_tasks(site, spec)
         partitions = known_partitions(site)
         yield from misfits(site, partitions) if partitions is not None else ()
 
@@ -82,6 +83,32 @@ def _ranks(site: BatchSite, spec: CampaignSpec) -> Iterator[Problem]:
         yield Problem(
             "pretraining.ranks", str(ranks), f"not the same number on each of {nodes} nodes"
         )
+
+
+def _limits_of_tasks(site: BatchSite, spec: CampaignSpec) -> Iterator[Problem]:
+    """Limits of tasks that no block of their pool is long enough for.
+
+    What a task does between two checkpoints is the least of its work that is of use: a block that
+    ends before the first is, to a task whose worker is lost in it, as if it had not been.
+    """
+    limits: tuple[tuple[str, float, Role], ...] = (
+        ("finetuning.checkpoint_every_s", spec.finetuning.checkpoint_every_s, "gpu"),
+        ("dynamics.checkpoint_every_s", spec.dynamics.checkpoint_every_s, "gpu"),
+    )
+    if "pretrained" in spec.finetuning.arms:
+        pretraining: Role = "mpi"
+        every_s = spec.pretraining.checkpoint_every_s
+        limits = (("pretraining.checkpoint_every_s", every_s, pretraining), *limits)
+    for key, limit_s, role in limits:
+        name = site.pool_of(role)
+        pool, usable_s = site.pools[name], site.usable_s(site.pools[name])
+        if limit_s > usable_s:
+            yield Problem(
+                key,
+                f"{limit_s:g}",
+                f"a block of pool {name} gives a task {usable_s} s (walltime {pool.walltime} less "
+                f"start_up_s and grace_s); lower it, or raise pools.{name}.walltime",
+            )
 
 
 def _jobs(site: BatchSite) -> Iterator[Problem]:

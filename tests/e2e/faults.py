@@ -112,6 +112,47 @@ def _hang_scheduler(cluster: Cluster, victim: Victim) -> None:
     controller.resume()
 
 
+def _preempt(cluster: Cluster, victim: Victim) -> None:
+    """Let a job of higher priority take a node of the block."""
+    cluster.preempt(victim.job)
+    if cluster.job(victim.job).state != "PREEMPTED":
+        raise LookupError("the block had ended by itself")
+
+
+def _keep_from_starting(cluster: Cluster, victim: Victim) -> None:
+    """End a block; the one asked for in its place does not start until an operator lets it.
+
+    Other blocks work on meanwhile, if there are any.
+    """
+    before = {job.id for job in cluster.jobs()}
+    cluster.drain()
+    try:
+        cluster.cancel(victim.job)
+        held = _asked_for(cluster, before)
+        cluster.hold(held)
+    finally:
+        for node in cluster.names:
+            cluster.resume(node)
+    time.sleep(5.0)
+    if cluster.job(held).state != "PENDING":
+        raise LookupError("it was not waited for")
+    cluster.release(held)
+
+
+def _asked_for(cluster: Cluster, before: set[str]) -> str:
+    """A block that waits, and was not there before."""
+
+    def new() -> list[str]:
+        return [j.id for j in cluster.jobs() if j.state == "PENDING" and j.id not in before]
+
+    deadline = time.monotonic() + 30.0
+    while not new():
+        if time.monotonic() > deadline:
+            raise LookupError("no other block was asked for")
+        time.sleep(_TICK_S)
+    return new()[0]
+
+
 @dataclass(frozen=True)
 class Fault:
     """A kind of fault.
@@ -133,6 +174,8 @@ FAULTS: dict[str, Fault] = {
     "rank killed": Fault(_kill_rank, "pretrain"),
     "node down": Fault(lambda cluster, victim: cluster.down(victim.node)),
     "daemon of a node killed": Fault(_lose_node_silently),
+    "preempted": Fault(_preempt),
+    "block that never starts": Fault(_keep_from_starting),
     "block cancelled": Fault(lambda cluster, victim: cluster.cancel(victim.job)),
     "scheduler hangs": Fault(_hang_scheduler),
     "driver killed": Fault(lambda cluster, victim: None),

@@ -1,6 +1,6 @@
 """A campaign under a storm of a cluster's faults ends with the digests of a quiet one.
 
-The short form throws each kind once. The long form throws four of each, 36 in all, in one campaign
+The short form throws each kind once. The long form throws four of each, 44 in all, in one campaign
 after another, and says what it did (as JSON, in the file that ``FAULTS_SUMMARY`` names):
 
     python -m pytest -m long tests/e2e/test_faults_on_slurm.py

@@ -88,8 +88,8 @@ def finish(process: subprocess.Popen[bytes], folder: Path, code: int = 0) -> str
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digest of every part, by stage and fingerprint."""
-    found = (folder / "workspace" / "parts").glob("*/*/manifest.json")
+    """Digest of every part, by stage and fingerprint; what a kill left half renamed is none."""
+    found = (folder / "workspace" / "parts").glob("*/[!.]*/manifest.json")
     return {
         "/".join(path.parts[-3:-1]): json.loads(path.read_text())["digest"]
         for path in sorted(found)

@@ -190,7 +190,10 @@ def test_the_report_notes_what_is_in_quarantine(tiny: Campaign) -> None:
     made("split", rows, {})
     made("label", structures_to_columns(labels) | {"candidate": Column(np.arange(4))}, merged)
     quarantine(tiny, planned(tiny, "pretrain"), "method")
+    with Ledger(tiny.workspace.ledger) as ledger:
+        ledger.write("host_left_out", host="n2", site="hawk", message="3 different tasks")
     notes = collect(tiny.plan(), tiny.workspace).notes
+    assert "host n2 of site hawk ate tasks: 3 different tasks" in notes
     assert "in quarantine: pre-training (pretrain, method): KeyError: [bold]" in notes
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from campaign.execution.driver import MAX_LOSSES, Driver, Ending
+from campaign.execution.driver import Driver, Ending
+from campaign.execution.losses import MAX_LOSSES
 from campaign.execution.sightings import Sightings
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import Items, PlannedPart, planned_part

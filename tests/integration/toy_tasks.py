@@ -29,11 +29,15 @@ def _attempt(req: Request) -> int:
 
 
 def make(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what ``settings["does"]`` says, for as many attempts as ``settings["times"]`` says."""
+    """Do what ``settings["does"]`` says, for as many attempts as ``settings["times"]`` says.
+
+    On the node of a cluster that ``settings["on"]`` names, or everywhere.
+    """
     req = Request.from_json(request)
-    time.sleep(req.settings.get("seconds", 0.0))
+    here = os.environ.get("SLURMD_NODENAME") == req.settings.get("on") or "on" not in req.settings
+    time.sleep(0.0 if "on" in req.settings and here else req.settings.get("seconds", 0.0))
     does, times = req.settings.get("does", "part"), req.settings.get("times", 10**6)
-    if _attempt(req) < times:
+    if here and _attempt(req) < times:
         if does in {"continue", "lost"}:
             return Result(does, message="on purpose").to_json()
         if does == "die":

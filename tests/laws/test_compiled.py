@@ -75,13 +75,14 @@ def test_compiled_gradients_are_those_of_the_loss(count: int) -> None:
 
 
 def test_chunks_are_few_and_even() -> None:
-    assert rows_of_chunk(32, 21) == 8
-    assert rows_of_chunk(16, 21) == 8
-    assert rows_of_chunk(20, 21) == 7  # three of 7, 7 and 6, not 8, 8 and 4
-    assert rows_of_chunk(5, 21) == 5
-    assert rows_of_chunk(4, 1000) == 1
+    assert rows_of_chunk(32, 21, CPU) == 8
+    assert rows_of_chunk(16, 21, CPU) == 8
+    assert rows_of_chunk(20, 21, CPU) == 7  # three of 7, 7 and 6, not 8, 8 and 4
+    assert rows_of_chunk(5, 21, CPU) == 5
+    assert rows_of_chunk(4, 1000, CPU) == 1
+    assert rows_of_chunk(4096, 21, torch.device("cuda")) == 2048
     for count in range(1, 60):
-        rows = rows_of_chunk(count, 21)
+        rows = rows_of_chunk(count, 21, CPU)
         assert rows <= 8
         assert -count % rows < -(-count // rows)
 
@@ -90,7 +91,9 @@ def test_work_that_cannot_or_need_not_be_compiled_is_done_as_defined_and_says_wh
     potential = some_potential(0)
     assert "short" in repays(potential, CPU, 1e3).why_not
     assert repays(potential, CPU, 1e9).compiled
-    assert "cuda" in repays(potential, torch.device("cuda"), 1e9).why_not
+    assert "short" in repays(potential, torch.device("cuda"), 1e6).why_not
+    assert repays(potential, torch.device("cuda"), 1e9).compiled
+    assert "meta" in repays(potential, torch.device("meta"), 1e9).why_not
     potential.traceable = False
     assert "not traceable" in repays(potential, CPU, 1e9).why_not
 

@@ -17,10 +17,10 @@ from apps.dynamics.checkpoint import load_state, save_state
 from apps.dynamics.engine import (
     Block,
     State,
-    noise_of_steps,
     simulate_block,
     start_block,
 )
+from apps.dynamics.noise import Noise, noise_of_steps
 from data_store.units import BOLTZMANN_eV_PER_K
 from tests.laws.dynamics_systems import (
     CHAIN,
@@ -81,7 +81,7 @@ def test_compaction_leaves_no_trace(stride: int) -> None:
 
 
 def test_known_bad_noise_of_the_batch_leaves_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noise_of_the_batch(block: Block, state: State, steps: int) -> Tensor:
+    def noise_of_the_batch(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
         generator = torch.Generator().manual_seed(state.step)
         shape = (steps, *state.point.positions.shape)
         return torch.randn(shape, dtype=torch.float64, generator=generator)
@@ -137,11 +137,20 @@ def test_a_kill_loses_what_came_after_the_checkpoint_and_nothing_else(tmp_path: 
 
 
 def test_noise_is_a_function_of_seed_replica_and_step() -> None:
-    whole = noise_of_steps(3, 0, 90, 5, 2)
+    shape = (5, 2, 3)
+    whole = noise_of_steps(3, 0, 90, shape)
     for first, steps in [(0, 20), (13, 41), (59, 1), (20, 20)]:
-        assert torch.equal(noise_of_steps(3, first, steps, 5, 2), whole[first : first + steps])
-    assert not torch.equal(noise_of_steps(4, 0, 20, 5, 2), whole[:20])
+        assert torch.equal(noise_of_steps(3, first, steps, shape), whole[first : first + steps])
+    assert not torch.equal(noise_of_steps(4, 0, 20, shape), whole[:20])
     assert len(torch.unique(whole)) == whole.numel(), "no number comes twice"
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_noise_drawn_meanwhile_is_the_same_noise(ahead: bool) -> None:
+    segments = [(20, 30), (50, 30), (80, 7)]
+    with Noise(3, (5, 2, 3), segments, torch.device("cpu"), ahead=ahead) as noise:
+        for first, steps in segments:
+            assert torch.equal(noise.next(), noise_of_steps(3, first, steps, (5, 2, 3)))
 
 
 def test_replicas_do_not_see_each_other() -> None:

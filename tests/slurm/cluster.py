@@ -67,7 +67,8 @@ class Job:
 class Cluster:
     """A cluster that lives as long as the `with` block; if its process is killed, it ends too.
 
-    Partitions: `debug` (the default, no time limit), `shared` (four jobs on each core) and `short`.
+    Partitions: `debug` (the default, no time limit), `shared` (four jobs on each core), `short`,
+    and `urgent`, whose jobs preempt those of the others.
 
     Parameters
     ----------
@@ -239,6 +240,25 @@ class Cluster:
     def cancel(self, job: str) -> None:
         """As an operator or user does it."""
         self.ask("scancel", job)
+
+    def preempt(self, job: str) -> None:
+        """Let an urgent job take the first node of a running one, and wait until it has."""
+        node = self.job(job).nodes[0]
+        urgent = self.submit("true", "--partition=urgent", f"--nodelist={node}", "--exclusive")
+        self.wait_for(urgent, "COMPLETED")
+
+    def hold(self, job: str) -> None:
+        """Keep a job that waits from starting, as an operator does it."""
+        self.ask("scontrol", "hold", job)
+
+    def release(self, job: str) -> None:
+        """Let a held job start."""
+        self.ask("scontrol", "release", job)
+
+    def drain(self) -> None:
+        """Let no node begin a job any more; `resume` takes each back."""
+        nodes = ",".join(self.names)
+        self.ask("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=test")
 
     def requeue(self, job: str) -> None:
         """End a running job and let it wait for two minutes before it runs again."""

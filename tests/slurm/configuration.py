@@ -28,6 +28,8 @@ _FIXED = {
     "JobCompType": "jobcomp/none",
     "SwitchType": "switch/none",
     "MpiDefault": "none",
+    "PreemptType": "preempt/partition_prio",
+    "PreemptMode": "REQUEUE",
     "SelectType": "select/cons_tres",
     "SelectTypeParameters": "CR_Core",
     "SchedulerType": "sched/backfill",
@@ -99,6 +101,7 @@ def slurm_conf(
         "PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE",
         "PartitionName=shared Nodes=ALL MaxTime=INFINITE OverSubscribe=FORCE:4",
         f"PartitionName=short Nodes=ALL MaxTime={short_minutes}",
+        "PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF",
     ]
     keys = [f"{key}={value}" for key, value in (_FIXED | own).items()]
     return "\n".join([*keys, *nodes, *partitions, ""])

@@ -25,7 +25,7 @@ partition = "debug"
 max_blocks = {blocks}
 walltime = "{walltime}"
 workers_per_node = 1
-exclusive = false
+exclusive = {exclusive}
 
 [pools.mpi]
 partition = "debug"
@@ -37,7 +37,9 @@ launcher_options = "--mpi=pmi2 --overlap"
 """
 
 
-def write_site(folder: Path, *, walltime: str = "10", blocks: int = 2) -> Path:
+def write_site(
+    folder: Path, *, walltime: str = "10", blocks: int = 2, exclusive: bool = False
+) -> Path:
     """Site file of the private cluster, where two nodes are a block of pool mpi.
 
     Parameters
@@ -46,7 +48,10 @@ def write_site(folder: Path, *, walltime: str = "10", blocks: int = 2) -> Path:
     walltime : str
     blocks : int
         Of the pool cpu.
+    exclusive : bool
+        Whether each of those has a node to itself.
     """
     path = folder / "private.toml"
-    path.write_text(SITE.format(walltime=walltime, blocks=blocks), encoding="utf-8")
+    text = SITE.format(walltime=walltime, blocks=blocks, exclusive=str(exclusive).lower())
+    path.write_text(text, encoding="utf-8")
     return path

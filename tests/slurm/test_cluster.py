@@ -66,7 +66,8 @@ def test_commands_of_a_test_talk_to_the_cluster(slurm: Cluster) -> None:
     )
     rows = [line.split() for line in answer.stdout.splitlines()]
     assert [row[:3] for row in rows] == [
-        ["debug*", "infinite", "4"], ["shared", "infinite", "4"], ["short", "2:00", "4"]
+        ["debug*", "infinite", "4"], ["shared", "infinite", "4"], ["short", "2:00", "4"],
+        ["urgent", "infinite", "4"],
     ]  # fmt: skip
     assert {row[3] for row in rows} == {"gpu:fake:4"}
 
@@ -142,6 +143,29 @@ def test_a_requeued_job_waits_and_runs_again(slurm: Cluster) -> None:
 
 
 @pytest.mark.long
+def test_an_urgent_job_takes_the_node_of_another_for_good(slurm: Cluster) -> None:
+    job = slurm.submit("sleep 1000", "--no-requeue")
+    slurm.wait_for(job, "RUNNING")
+    wait_for_process(slurm, job)
+    beside = slurm.submit("sleep 1000", "--nodelist=n4")
+    slurm.wait_for(beside, "RUNNING")
+    slurm.preempt(job)
+    assert slurm.job(job).state == "PREEMPTED"
+    assert slurm.job(beside).state == "RUNNING"
+
+
+def test_a_held_job_waits_until_it_is_released(slurm: Cluster) -> None:
+    slurm.drain()
+    job = slurm.submit("sleep 1000")
+    slurm.hold(job)
+    for node in slurm.names:
+        slurm.resume(node)
+    slurm.wait_until_idle()
+    assert (slurm.job(job).state, slurm.job(job).reason) == ("PENDING", "JobHeldAdmin")
+    slurm.release(job)
+    slurm.wait_for(job, "RUNNING")
+
+
 def test_a_silent_node_is_given_up_while_its_processes_run_on(slurm: Cluster) -> None:
     job = slurm.submit("sleep 1000", "--no-requeue", "--nodelist=n1")
     slurm.wait_for(job, "RUNNING")

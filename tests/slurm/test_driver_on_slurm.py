@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from campaign.attempts import attempts_of
 from campaign.cancelling import cancel, withdraw
 from campaign.execution.driver import Driver, Ending
 from campaign.execution.leftovers import end_leftovers, watched
@@ -92,12 +93,23 @@ def test_blocks_come_go_and_are_accounted_for(slurm: Cluster, workspace: Workspa
 FAULTS: dict[str, Callable[[Cluster, str], None]] = {
     "cancelled by an operator": lambda cluster, job: cluster.cancel(job),
     "node down": lambda cluster, job: cluster.down(cluster.job(job).nodes[0]),
+    "preempted": lambda cluster, job: cluster.preempt(job),
     "manager killed": lambda cluster, job: next(
         process
         for process in cluster.processes_of(job)
         if "process_worker_pool.py" in " ".join(process.cmdline())
     ).kill(),
 }
+
+
+CAUSES = {
+    "cancelled by an operator": ("by an operator or by hand",),
+    "node down": ("a node of its block failed",),
+    "preempted": ("preempted",),
+    # A worker that outlives its manager may end the task, and take its mark away.
+    "manager killed": ("its block failed", "the manager of its workers was lost"),
+}
+"""What `campaign why` says of each."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -119,6 +131,10 @@ def test_what_a_lost_block_held_is_done_in_another(
     outcomes = [row["outcome"] for row in rows(workspace, "result")]
     assert outcomes == ["lost", "done"]
     assert len(rows(workspace, "block_submitted")) == 2
+    lost, _ = attempts_of(read_ledger(workspace.ledger), part(1, seconds=5.0).fingerprint, set())
+    assert any(words in lost.cause for words in CAUSES[fault])
+    assert lost.job == hit[0] or (fault == "manager killed" and not lost.job)
+    assert not lost.job or (lost.host in slurm.names and Path(lost.log).exists())
 
 
 def test_the_budget_is_never_passed(slurm: Cluster, workspace: Workspace) -> None:
@@ -131,6 +147,35 @@ def test_the_budget_is_never_passed(slurm: Cluster, workspace: Workspace) -> Non
     ending = run(parts, workspace, site, budget=1.9 * one_block)
     assert ending.complete
     assert len(rows(workspace, "block_submitted")) == 1
+
+
+def test_a_block_that_does_not_start_is_told_of_and_waited_for(
+    slurm: Cluster, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaign.execution.blocks.WAITS_S", 1.0)
+    monkeypatch.setattr("campaign.execution.blocks.TOLD_EVERY_S", 0.0)
+    slurm.drain()
+    waited: dict[str, str] = {}
+
+    def hold_for_a_while() -> None:
+        wait_until(lambda: bool(slurm.jobs()), "a block in the queue")
+        (job,) = (job.id for job in slurm.jobs())
+        slurm.hold(job)
+        for node in slurm.names:
+            slurm.resume(node)
+        wait_until(lambda: "JobHeld" in str(waiting()), "told why it waits", waiting)
+        waited.update(waiting())
+        slurm.release(job)
+
+    def waiting() -> dict[str, str]:
+        return spending_of(read_ledger(workspace.ledger)).waiting
+
+    holding = meanwhile(hold_for_a_while)
+    assert run([part(1)], workspace, write_site(workspace.root, blocks=1)).complete
+    holding.join()
+    (asked,) = rows(workspace, "block_submitted")
+    assert list(waited) == [asked["job"]], "no second block was asked for meanwhile"
+    assert waiting() == {}
 
 
 def test_a_refusal_for_good_ends_the_launch_in_words(slurm: Cluster, workspace: Workspace) -> None:
@@ -165,6 +210,7 @@ run([part(1, seconds=600.0)], Workspace(Path(sys.argv[1])), Path(sys.argv[2]))
 DRAIN = """
 import sys
 from pathlib import Path
+from campaign.attempts import attempts_of
 from campaign.cancelling import cancel
 from campaign.workspace import Workspace
 cancel(Workspace(Path(sys.argv[1])), drain=True)

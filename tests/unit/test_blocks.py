@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.execution.blocks import BlockWatch, blocks_of_ledger
+from campaign.execution.blocks import WAITS_S, BlockWatch, blocks_of_ledger
 from campaign.execution.scheduler import is_for_good
 from campaign.execution.squeue import STATES, command, read_squeue
 
@@ -123,6 +123,34 @@ def test_a_block_without_an_end_counts_to_its_walltime() -> None:
     assert left["1"].node_hours == 2.0
     assert left["2"].open
     assert left["2"].node_hours == 0.0
+
+
+def test_why_a_block_waits_is_told_after_a_while_and_again_when_that_changes() -> None:
+    watch, clock, rows = watch_with()
+    watch.submitted("1", "cpu", 1, 3600.0, "/logs/1.stderr")
+    for reason in ["Priority"] * 5 + ["JobHeldAdmin"] * 30 + ["Priority", "JobHeldAdmin"]:
+        watch.seen("1", "pending", 0.0, reason)
+        clock.now_s += WAITS_S / 2
+    told = [row for row in rows if row["event"] == "block_waits"]
+    assert [row["reason"] for row in told] == ["Priority", "JobHeldAdmin"]
+    assert told[0]["waited_s"] == WAITS_S
+    (left,) = blocks_of_ledger(rows)
+    assert (left.state, left.reason, left.log) == ("pending", "JobHeldAdmin", "/logs/1.stderr")
+    watch.seen("1", "running", 1.0)
+    watch.seen("1", "preempted", 2.0)
+    (ended,) = blocks_of_ledger(rows)
+    assert (ended.state, ended.reason) == ("preempted", ""), "why it waited says nothing of its end"
+
+
+def test_hosts_left_out_are_so_for_every_pool_but_one_that_has_no_block_without_them() -> None:
+    watch, _, rows = watch_with(left_out=["n1"])
+    watch.leave_out("n2")
+    assert [*watch.left_out] == [*watch.left_out_of("cpu")] == ["n1", "n2"]
+    watch.cannot_do_without("gpu", ["n1"], "Requested node configuration is not available")
+    assert [*watch.left_out_of("cpu")] == ["n1", "n2"]
+    assert [*watch.left_out_of("gpu")] == [*watch.left_out] == ["n2"]
+    watch.submitted("1", "gpu", 1, 60.0)
+    assert rows[-1]["without"] == ["n2"]
 
 
 LINE = "{}\x1fcampaign-x-cpu.1\x1f{}\x1f{}\x1f2\x1fn[1-2]\x1fNone"

@@ -25,8 +25,10 @@ WRITES_IT_DOWN = {
     "campaign/execution/blocks.py": "when a block was asked for, began and ended, for people",
     "campaign/execution/doctor.py": "the clock of this host, to compare a node's with",
     "campaign/execution/driver.py": "since when a part is in quarantine, for people",
+    "campaign/execution/hosts.py": "since when a host is left out, for people",
     "campaign/ledger.py": "when an event was",
     "campaign/spending.py": "for how long a block has run so far, for people",
+    "campaign/time_left.py": "until when the pace of a stage is taken, for people",
     "data_store/provenance.py": "when a part was made",
 }
 MAKES_UP_FOR_IT = {

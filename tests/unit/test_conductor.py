@@ -14,7 +14,7 @@ from apps.runner import run_requests
 from campaign.execution.parsl_config import THREAD_VARIABLES, parsl_config, workers_of
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, StageProgress, with_running
+from campaign.progress import Progress, StageProgress, take_mark, with_running
 from campaign.sites.layers import packaged_sites, read_site
 from campaign.sites.site import Pool, available_cores
 from campaign.workspace import Workspace
@@ -133,6 +133,16 @@ def test_the_mark_says_who_is_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("apps.runner._find", lambda name: task)
     run_requests("any:thing", [{}], str(mark))
     assert seen[0]["pid"] == os.getpid()
+    for name, value in (("SLURMD_NODENAME", "n2"), ("SLURM_JOB_ID", "7")):
+        monkeypatch.setenv(name, value)
+    (answer,) = run_requests("any:thing", [{}], str(mark))
+    assert (seen[1]["node"], seen[1]["job"]) == ("n2", "7"), "and where, by the scheduler's names"
+    assert (answer["resources"]["node"], answer["resources"]["job"]) == ("n2", "7")
+    mark.write_text(json.dumps(seen[1]))
+    left = take_mark(mark)
+    assert left is not None
+    assert (left.task, left.where, left.job) == ("mark", "n2", "7")
+    assert take_mark(mark) is None, "who loses the next worker finds its own mark"
 
 
 def test_running_tasks_are_those_whose_process_lives(tmp_path: Path) -> None:

@@ -129,6 +129,57 @@ def test_a_refused_block_is_not_asked_for_again_at_once(
     assert [row["event"] for row in rows] == ["block_refused"]
 
 
+def test_hosts_are_left_out_beside_those_of_the_site(tmp_path: Path, answers: Answer) -> None:
+    asked = SITE.model_dump()
+    asked["pools"]["cpu"]["scheduler_options"] = ["--exclude n8,n9", "-x a1", "--exclusive"]
+    watch = BlockWatch(lambda event, **fields: None, "campaign-x", left_out=["n2"])
+    found = batch_provider(BatchSite.model_validate(asked), "cpu", "", watch)
+    found.script_dir = str(tmp_path)
+    found.submit("true", 1)
+    watch.leave_out("n3")
+    found.submit("true", 1)
+    scripts = [path.read_text() for path in sorted(tmp_path.glob("campaign-x*"))]
+    lines = [[line for line in text.splitlines() if "--exclude=" in line] for text in scripts]
+    assert lines == [["#SBATCH --exclude=n8,n9,a1,n2"], ["#SBATCH --exclude=n8,n9,a1,n2,n3"]]
+
+
+PICKY = """
+script=$1
+if grep -q -- --exclude= "$script"; then
+    echo "sbatch: error: {said}" >&2
+    exit 1
+fi
+echo Submitted batch job 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [
+        ("Batch job submission failed: Requested node configuration is not available", True),
+        ("Batch job submission failed: Invalid node name specified", True),
+        ("Slurm temporarily unable to accept job, sleeping and retrying", False),
+    ],
+)
+def test_what_is_refused_for_good_without_a_host_is_asked_for_with_it(
+    tmp_path: Path, answers: Answer, said: str, goes_on: bool
+) -> None:
+    rows: list[str] = []
+    watch = BlockWatch(lambda event, **fields: rows.append(event), "campaign-x", left_out=["n2"])
+    found = batch_provider(SITE, "cpu", "", watch)
+    found.script_dir = str(tmp_path)
+    answers("sbatch", PICKY.format(said=said))
+    if not goes_on:
+        with pytest.raises(SubmitException):
+            found.submit("true", 1)
+        assert rows == ["block_refused"]
+        assert watch.left_out == ("n2",)
+        return
+    assert [found.submit("true", 1) for _ in range(2)] == ["7", "7"]
+    assert rows == ["hosts_needed", "block_submitted", "block_submitted"], "said once"
+    assert watch.left_out == ()
+
+
 def test_the_watch_s_word_is_parsl_s_limit(
     provider: tuple[WatchedSlurm, list[dict[str, Any]]], answers: Answer
 ) -> None:

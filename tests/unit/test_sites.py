@@ -191,6 +191,31 @@ def test_no_more_blocks_than_the_user_may_have() -> None:
     refuse_unfit(batch("delta", site__max_jobs=9), spec())
 
 
+@pytest.mark.parametrize(("table", "pool"), [
+    ("pretraining", "mpi"), ("finetuning", "gpu"), ("dynamics", "gpu"),
+])  # fmt: skip
+def test_a_task_limit_longer_than_the_usable_walltime_is_refused(table: str, pool: str) -> None:
+    site = batch("delta", **{f"pools__{pool}__walltime": "00:10:00"})
+    usable_s = 600 - site.site.start_up_s - site.site.grace_s
+    tables = tomllib.loads(TINY)
+
+    def every(seconds: float) -> CampaignSpec:
+        return parse_spec(
+            {**tables, table: {**tables[table], "checkpoint_every_s": seconds}}, "tiny", Path()
+        )
+
+    refuse_unfit(site, every(usable_s))
+    found = problems(site, every(usable_s + 1))
+    assert f"{table}.checkpoint_every_s" in found
+    assert f"pool {pool} gives a task {usable_s} s" in found
+    assert f"pools.{pool}.walltime" in found
+    if table == "pretraining":  # which is not made, and so not asked about
+        alone = tomllib.loads(TINY)
+        alone["finetuning"]["arms"] = ["scratch"]
+        alone["pretraining"]["checkpoint_every_s"] = 1e6
+        assert "checkpoint" not in problems(site, parse_spec(alone, "tiny", Path()))
+
+
 def test_all_that_does_not_fit_comes_at_once() -> None:
     found = problems(batch("delta", site__max_jobs=8), spec(9))
     assert "2 problems" in found

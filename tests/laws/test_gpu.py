@@ -1,0 +1,94 @@
+"""What a GPU gives is what a CPU gives: energies, forces, gradients, trajectories, failures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from apps.dynamics.criteria import Watched
+from apps.dynamics.engine import Block, State, simulate_block, start_block
+from apps.dynamics.forces import compiled_force_function
+from apps.potential.evaluate import molecular_force_function
+from apps.training.flat_model import FlatModel
+from apps.training.gradient import Prices, compiled_gradient, plain_gradient
+from apps.training.labelled_set import LabelledSet
+from tests.laws.dynamics_systems import CHAIN, make_block, repulsive_after
+from tests.laws.test_compiled import (
+    NUMBERS,
+    WEIGHTS,
+    largest_difference,
+    scattered,
+    some_potential,
+)
+from tests.laws.training_toys import toy_potential, toy_set
+
+GPU = torch.device("cuda")
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def on_gpu(labelled: LabelledSet) -> LabelledSet:
+    return LabelledSet(*(tensor.to(GPU) for tensor in vars(labelled).values()))
+
+
+def test_energies_and_forces_are_those_of_the_cpu() -> None:
+    numbers, x = NUMBERS.to(GPU), scattered(12)
+    exact = molecular_force_function(some_potential(0).double(), NUMBERS)(x)
+    potential = some_potential(0).to(GPU)
+    plain = molecular_force_function(potential, numbers)(x.to(GPU))
+    fast = compiled_force_function(potential, numbers, 12)
+    first = fast(x.to(GPU))
+    assert torch.equal(fast(x.to(GPU))[1], first[1]), "one graph, one result"
+    for found in (plain, first):
+        assert largest_difference(tuple(t.cpu() for t in found), exact) < 5e-6
+
+
+def test_who_is_in_a_batch_changes_no_bit_of_the_others() -> None:
+    fast = compiled_force_function(some_potential(0).to(GPU), NUMBERS.to(GPU), 12)
+    x, left = scattered(12).to(GPU), [1, 5, 6, 9, 11]
+    assert torch.equal(fast(x)[1][left], fast(x[left])[1])
+
+
+def test_gradients_are_those_of_the_cpu() -> None:
+    labelled, prices = toy_set(16), Prices(1.0 / 48, 0.2 / 16)
+    found = []
+    for add, device in (
+        (plain_gradient(WEIGHTS), torch.device("cpu")),
+        (plain_gradient(WEIGHTS), GPU),
+        (compiled_gradient(toy_potential(labelled).to(GPU), WEIGHTS, 16), GPU),
+    ):
+        model = FlatModel(toy_potential(labelled).to(device))
+        sums = add(model, on_gpu(labelled) if device == GPU else labelled, prices)
+        found.append(tuple(t.cpu() for t in (*sums, model.gradient)))
+    for ours in found[1:]:
+        assert largest_difference(ours, found[0]) < 1e-4
+
+
+def test_dynamics_and_failures_are_those_of_the_cpu() -> None:
+    here = make_block(
+        repulsive_after(60.0), replicas=16, temperature_K=1000.0, length_ps=0.2,
+        check_stride_fs=2.0, compact_every_steps=20, stretch_A=0.3, save_stride_ps=0.01,
+    )  # fmt: skip
+    tensors = {k: v.to(GPU) for k, v in vars(here.watched).items() if isinstance(v, Tensor)}
+    watched = Watched(**{**vars(here.watched), **tensors})
+    there = replace(here, watched=watched, device=GPU)
+    ours, theirs = (_ran(block) for block in (here, there))
+    assert ours.failures, "nothing failed: nothing was compared"
+    assert [(f.replica, f.step, f.cause, f.atoms) for f in ours.failures] == [
+        (f.replica, f.step, f.cause, f.atoms) for f in theirs.failures
+    ]
+    assert torch.equal(ours.alive, theirs.alive.cpu())
+    moved = (ours.point.positions - theirs.point.positions.cpu()).abs().max()
+    assert float(moved) < 1e-9
+
+
+def _ran(block: Block) -> State:
+    state = start_block(block, CHAIN.expand(16, -1, -1).clone())
+    simulate_block(block, state, lambda _: None, 1e9, lambda: False)
+    return state
