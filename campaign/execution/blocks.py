@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 __all__ = ["BLOCK_EVENTS", "Block", "BlockWatch", "State", "blocks_of_ledger"]
 
-BLOCK_EVENTS = ("block_submitted", "block_started", "block_ended")
+BLOCK_EVENTS = ("block_submitted", "block_waits", "block_started", "block_ended")
 """Events of the ledger that tell of blocks."""
 
 State = Literal[
