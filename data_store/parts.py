@@ -58,6 +58,7 @@ __all__ = [
     "is_made",
     "open_part",
     "part_path",
+    "part_place",
     "verify_part",
     "write_part",
 ]
@@ -154,15 +155,19 @@ class Part:
         return columns[name]
 
 
+def part_place(parts_root: Path, stage: str, fingerprint: str) -> str:
+    """`part_path` as text: for every part of a plan, paths take longer to build than to look at."""
+    return f"{parts_root}/{stage}/{fingerprint}"
+
+
 def part_path(parts_root: Path, stage: str, fingerprint: str) -> Path:
     """Where the part of a stage and fingerprint lies, or will."""
-    return parts_root / stage / fingerprint
+    return Path(part_place(parts_root, stage, fingerprint))
 
 
 def is_made(parts_root: Path, stage: str, fingerprint: str) -> bool:
     """Whether the part is in its place: the only record of completion."""
-    # As text: asked of every part of a plan, and paths take longer to build than to look at.
-    return os.access(f"{parts_root}/{stage}/{fingerprint}/{MANIFEST}", os.F_OK)
+    return os.access(f"{part_place(parts_root, stage, fingerprint)}/{MANIFEST}", os.F_OK)
 
 
 def find_part(parts_root: Path, stage: str, fingerprint: str) -> Part | None:

@@ -121,8 +121,8 @@ class Driver:
         watch: BlockWatch,
         glances: Glances | None = None,
     ) -> None:
-        order = list(STAGES)
-        self.plan = sorted(plan, key=lambda part: order.index(part.stage))
+        order = {stage: place for place, stage in enumerate(STAGES)}
+        self.plan = sorted(plan, key=lambda part: order[part.stage])
         self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
         self.watch, self.glances = watch, Glances() if glances is None else glances
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}

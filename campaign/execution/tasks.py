@@ -14,7 +14,7 @@ from typing import Any
 from apps.contract import Request
 from campaign.plan.items import Items, PlannedPart
 from campaign.workspace import Workspace
-from data_store.parts import is_made, part_path
+from data_store.parts import is_made, part_place
 from data_store.work import count_items, item_key, item_keys, item_path
 
 __all__ = ["Task", "is_done", "items_of", "rest_of", "tasks_of"]
@@ -61,7 +61,7 @@ def _request(part: PlannedPart, workspace: Workspace, threads: int) -> Request:
         seed=part.seed,
         key=part.key,
         inputs={
-            role: [str(part_path(workspace.parts, part.input_stages[role], f)) for f in prints]
+            role: [part_place(workspace.parts, part.input_stages[role], f) for f in prints]
             for role, prints in part.inputs.items()
         },
         files={role: str(path) for role, path in part.files.items()},

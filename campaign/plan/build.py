@@ -7,7 +7,9 @@ here, so that changing one setting recomputes exactly what depends on it.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -71,6 +73,23 @@ def build_plan(spec: CampaignSpec) -> Plan:
     InputError
         If a file that the campaign names cannot be read.
     """
+    with _uncollected():
+        return _built(spec)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector of cycles away: there are none, and very many objects to look through."""
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
+
+
+def _built(spec: CampaignSpec) -> Plan:
     teach = _Teaching(spec)
     label, tests = _labels(spec, teach)
     splits = {n: _split(spec, n, label, tests) for n in spec.finetuning.pools}
