@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from campaign.driver_lock import held
@@ -34,7 +35,7 @@ class Workspace:
         """Frozen copy of the campaign file."""
         return self.root / "campaign.toml"
 
-    @property
+    @cached_property  # asked for with every part of a plan
     def parts(self) -> Path:
         """Finished parts: ``parts/<stage>/<fingerprint>``."""
         return self.root / "parts"
