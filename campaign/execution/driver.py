@@ -1,12 +1,13 @@
 """The driver: hands out what is ready, takes in what comes back, until the plan is made.
 
 It holds no truth. What is done is what lies in its place; so a driver may be killed at any moment
-and the next one goes on from the workspace. Outcomes are treated by class: *done*; *continue*
-(handed out again); *failed by the method* (quarantined with its reason); *failed by the software*
-(one more try, then quarantined); *lost with the infrastructure* (handed out again, without using up
-tries, until `campaign.execution.losses` tells a task that kills its workers); *input cannot be
-used* and *workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch:
-what is in it, and what needs that, is left out until `campaign retry`.
+and the next one goes on from the workspace. Outcomes are treated by class: *done* (once what was
+made is seen from here: `campaign.execution.sightings`); *continue* (handed out again); *failed by
+the method* (quarantined with its reason); *failed by the software* (one more try, then
+quarantined); *lost with the infrastructure* (handed out again, without using up tries, until
+`campaign.execution.losses` tells a task that kills its workers); *input cannot be used* and
+*workspace refuses* (all stops; what is finished is kept). Quarantine outlasts the launch: what is
+in it, and what needs that, is left out until `campaign retry`.
 
 Tasks are handed out in the plan's order of precedence, as many as the pools' workers and, on one
 machine, its cores can keep busy: a task that needs more cores than are free waits at the head of
