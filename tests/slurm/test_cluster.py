@@ -142,7 +142,6 @@ def test_a_requeued_job_waits_and_runs_again(slurm: Cluster) -> None:
     wait_until(lambda: wait_for_output(slurm, job) == "1", "begun again", slurm.jobs)
 
 
-@pytest.mark.long
 def test_an_urgent_job_takes_the_node_of_another_for_good(slurm: Cluster) -> None:
     job = slurm.submit("sleep 1000", "--no-requeue")
     slurm.wait_for(job, "RUNNING")
@@ -166,6 +165,7 @@ def test_a_held_job_waits_until_it_is_released(slurm: Cluster) -> None:
     slurm.wait_for(job, "RUNNING")
 
 
+@pytest.mark.long
 def test_a_silent_node_is_given_up_while_its_processes_run_on(slurm: Cluster) -> None:
     job = slurm.submit("sleep 1000", "--no-requeue", "--nodelist=n1")
     slurm.wait_for(job, "RUNNING")
