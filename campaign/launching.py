@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "Outcome", "launch"]
 
-GLANCED_S = 1.0
+GLANCED_S = 0.5
 """How long parts are glanced at before workers start: some thousands of them; a campaign of more
 has the rest glanced at while it runs."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +28,9 @@ from campaign.plan.work import work_by_pool
 from campaign.progress import Progress, progress_of
 from campaign.sites.fitness import refuse_unfit
 from campaign.spec.model import CampaignSpec
-from campaign.statistics.design import Powered
+
+if TYPE_CHECKING:
+    from campaign.statistics.design import Powered
 
 __all__ = ["plan"]
 

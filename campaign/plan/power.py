@@ -10,19 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from campaign.spec.model import CampaignSpec
-from campaign.statistics.design import (
-    Design,
-    Guess,
-    Powered,
-    guess_of,
-    power_of_design,
-    smallest,
-)
-from campaign.statistics.power import design_effect, fraction_at_ratio, replicas_needed
-from campaign.statistics.rates import failed_fraction, failure_rate
+
+if TYPE_CHECKING:  # scipy takes half a second, which every verb but two can do without
+    from campaign.statistics.design import Guess, Powered
 
 __all__ = ["Option", "Power", "Quiet", "Study", "power_of", "study_of"]
 
@@ -73,6 +66,8 @@ def power_of(spec: CampaignSpec) -> Power:
     ----------
     spec : CampaignSpec
     """
+    from campaign.statistics.power import design_effect, fraction_at_ratio, replicas_needed
+
     goal, per_model = spec.comparison, spec.dynamics.replicas
     fractions = (
         goal.failed_fraction,
@@ -176,6 +171,8 @@ def study_of(spec: CampaignSpec) -> Study:
     InputError
         If no scatter between models gives the guessed correlation.
     """
+    from campaign.statistics.design import Design, guess_of, power_of_design
+
     goal, dynamics = spec.comparison, spec.dynamics
     seeds, replicas, length = len(spec.finetuning.seeds), dynamics.replicas, dynamics.length_ps
     guess = guess_of(goal.failed_fraction, length, goal.rate_ratio, goal.correlation)
@@ -190,6 +187,8 @@ def study_of(spec: CampaignSpec) -> Study:
 
 def _options(guess: Guess, replicas: int, length_ps: float) -> tuple[Option, ...]:
     """For each number of seeds; more seeds never need more, so each search ends where the last."""
+    from campaign.statistics.design import Design, smallest
+
     numbers, lengths = _REPLICAS, tuple(factor * length_ps for factor in _LENGTHS)
     options = []
     for seeds in _SEEDS:
@@ -204,5 +203,7 @@ def _options(guess: Guess, replicas: int, length_ps: float) -> tuple[Option, ...
 
 
 def _quiet(replicas: int, length_ps: float) -> Quiet:
+    from campaign.statistics.rates import failed_fraction, failure_rate
+
     fraction, rate = failed_fraction(0, replicas), failure_rate(0, replicas * length_ps)
     return Quiet(replicas, replicas * length_ps, fraction.high or 1.0, rate.high or math.inf)
