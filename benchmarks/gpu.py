@@ -27,27 +27,20 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from apps.dynamics import forces as forces_module
-from apps.dynamics.criteria import Watched
-from apps.dynamics.engine import Block, simulate_block, start_block
+from apps.dynamics.engine import simulate_block, start_block
 from apps.dynamics.forces import compiled_force_function
-from apps.dynamics.settings import DynamicsSettings
 from apps.potential import compiled as compiled_module
 from apps.potential.evaluate import molecular_force_function
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import compiled_gradient, plain_gradient
-from apps.training.labelled_set import LabelledSet
-from apps.training.loop import Training, _fresh, _step
-from apps.training.loss import LossWeights
-from benchmarks.aspirin import BONDS, NUMBERS, shaken
-from data_store.units import ATOMIC_MASSES_amu
+from apps.training.loop import _fresh, _step
+from benchmarks.aspirin import NUMBERS, shaken
+from benchmarks.workloads import LOSS, block_of, labelled_of, potential_of, training_of
 
 DEVICE = torch.device("cuda")
 _SIZE = os.environ.get("SIZE", "small")
-_LOSS = LossWeights(1.0, 0.2)
-_TEMPERATURE_K = 0.01
 _PRECISIONS = {"highest": "float32", "high": "tf32"}
 
 
@@ -112,7 +105,7 @@ def forces() -> None:
 def dynamics() -> None:
     """Replica-steps per second of whole blocks, criteria, saved frames and noise included."""
     for replicas in (64, 1024, 4096):
-        block = _block(replicas, steps=1000)
+        block = block_of(_SIZE, replicas, 1000, DEVICE)
         state = start_block(block, shaken(replicas, 0.0))
         ends: list[float] = []
 
@@ -130,15 +123,13 @@ def dynamics() -> None:
 
 def training() -> None:
     """Structures per second of whole training steps: batch, gradient, clip, AdamW, average."""
-    labelled, world = _labelled(20_000), World(0, 1, DEVICE)
+    labelled, world = labelled_of(20_000, DEVICE), World(0, 1, DEVICE)
     for batch in (32, 256, 1024, 4096):
         for name in ("as defined", "compiled"):
             model = FlatModel(_potential())
             fast = name == "compiled"
-            way = (
-                compiled_gradient(model.potential, _LOSS, batch) if fast else plain_gradient(_LOSS)
-            )
-            state, settings = _fresh(model.weights), _training(batch)
+            way = compiled_gradient(model.potential, LOSS, batch) if fast else plain_gradient(LOSS)
+            state, settings = _fresh(model.weights), training_of(batch)
             step = partial(_step, model, way, state, settings, labelled, world, lambda: False)
             _say(f"training, {name}, batch {batch}", batch, _median_s(step))
 
@@ -155,38 +146,7 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 
 def _potential() -> Potential:
-    return make_potential("painn", _SIZE, [1, 6, 8], 5.0, seed=0).to(DEVICE)
-
-
-def _block(replicas: int, steps: int) -> Block:
-    potential, numbers = _potential(), torch.tensor(NUMBERS, device=DEVICE)
-    potential.scale.fill_(1e-6)
-    bonds = torch.tensor(BONDS, device=DEVICE)
-    rest = shaken(1, 0.0)[0].to(DEVICE)
-    pairs = torch.triu_indices(len(NUMBERS), len(NUMBERS), 1).T
-    bonded = {tuple(sorted(bond)) for bond in BONDS}
-    others = torch.tensor([p for p in pairs.tolist() if tuple(p) not in bonded], device=DEVICE)
-    masses = torch.from_numpy(np.array(ATOMIC_MASSES_amu[list(NUMBERS)])).to(DEVICE)
-    lengths = torch.linalg.vector_norm(rest[bonds[:, 0]] - rest[bonds[:, 1]], dim=-1)
-    watched = Watched(
-        numbers, masses, bonds, lengths, others,
-        torch.full((len(others),), 0.5, dtype=torch.float64, device=DEVICE), 1e3, _TEMPERATURE_K,
-    )  # fmt: skip
-    settings = DynamicsSettings(length_ps=steps * 0.5e-3)
-    function = compiled_force_function(potential, numbers, replicas)
-    return Block(function, watched, settings, _TEMPERATURE_K, 0, replicas, DEVICE)
-
-
-def _labelled(count: int) -> LabelledSet:
-    numbers = torch.tensor(NUMBERS, device=DEVICE).repeat(count, 1)
-    positions = shaken(count).float().to(DEVICE)
-    return LabelledSet(
-        numbers, positions, torch.randn_like(positions), torch.randn(count).double().to(DEVICE)
-    )
-
-
-def _training(batch: int) -> Training:
-    return Training(10**6, batch, 1e-3, 100, 0.01, 1e-3, 10.0, 0.99, _LOSS, 10**6, True, 0)
+    return potential_of(_SIZE, DEVICE)
 
 
 def _median_s(way: Callable[[], object], rounds: int = 30) -> tuple[float, float, float]:

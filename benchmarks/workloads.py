@@ -1,0 +1,62 @@
+"""What is timed on every device: blocks of dynamics and training of aspirin, fresh weights.
+
+Dynamics runs at 0.01 K on energies scaled by 1e-6, so that geometry and cost stay fixed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from apps.dynamics.criteria import Watched
+from apps.dynamics.engine import Block
+from apps.dynamics.forces import compiled_force_function
+from apps.dynamics.settings import DynamicsSettings
+from apps.potential.protocol import Potential
+from apps.potential.registry import make_potential
+from apps.training.labelled_set import LabelledSet
+from apps.training.loop import Training
+from apps.training.loss import LossWeights
+from benchmarks.aspirin import BONDS, NUMBERS, shaken
+from data_store.units import ATOMIC_MASSES_amu
+
+__all__ = ["LOSS", "block_of", "labelled_of", "potential_of", "training_of"]
+
+LOSS = LossWeights(1.0, 0.2)
+_TEMPERATURE_K = 0.01
+
+
+def potential_of(size: str, device: torch.device) -> Potential:
+    """PaiNN with fresh weights."""
+    return make_potential("painn", size, [1, 6, 8], 5.0, seed=0).to(device)
+
+
+def block_of(size: str, replicas: int, steps: int, device: torch.device) -> Block:
+    """Langevin dynamics with the default criteria, compiled."""
+    potential, numbers = potential_of(size, device), torch.tensor(NUMBERS, device=device)
+    potential.scale.fill_(1e-6)
+    bonds = torch.tensor(BONDS, device=device)
+    rest = shaken(1, 0.0)[0].to(device)
+    pairs = torch.triu_indices(len(NUMBERS), len(NUMBERS), 1).T.tolist()
+    bonded = {tuple(sorted(bond)) for bond in BONDS}
+    others = torch.tensor([pair for pair in pairs if tuple(pair) not in bonded], device=device)
+    masses = torch.from_numpy(np.array(ATOMIC_MASSES_amu[list(NUMBERS)])).to(device)
+    lengths = torch.linalg.vector_norm(rest[bonds[:, 0]] - rest[bonds[:, 1]], dim=-1)
+    least = torch.full((len(others),), 0.5, dtype=torch.float64, device=device)
+    watched = Watched(numbers, masses, bonds, lengths, others, least, 1e3, _TEMPERATURE_K)
+    settings = DynamicsSettings(length_ps=steps * 0.5e-3)
+    function = compiled_force_function(potential, numbers, replicas)
+    return Block(function, watched, settings, _TEMPERATURE_K, 0, replicas, device)
+
+
+def labelled_of(count: int, device: torch.device) -> LabelledSet:
+    """Structures with labels at random."""
+    numbers = torch.tensor(NUMBERS, device=device).repeat(count, 1)
+    positions = shaken(count).float().to(device)
+    energies = torch.randn(count).double().to(device)
+    return LabelledSet(numbers, positions, torch.randn_like(positions), energies)
+
+
+def training_of(batch: int) -> Training:
+    """Training that never validates."""
+    return Training(10**6, batch, 1e-3, 100, 0.01, 1e-3, 10.0, 0.99, LOSS, 10**6, True, 0)
