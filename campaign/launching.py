@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import withdraw
+from campaign.costs.prediction import predicted_cost
 from campaign.freezing import check_owner, freeze
 from campaign.ledger import Ledger
 from campaign.plan.build import Plan, build_plan
@@ -136,6 +137,9 @@ def launch(
             parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
             until=limits.until, **provenance(),
         )  # fmt: skip
+        predicted = predicted_cost(limits.within(plan.parts), workspace, site)
+        if predicted.stages:
+            ledger.write("predicted", **predicted.to_json())
         started = time.monotonic()
         watch = watched(workspace, site, ledger, limits.budget_node_hours)
         ending = Driver(limits.within(plan.parts), workspace, site, ledger, display, watch).run()

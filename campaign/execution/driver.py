@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.cancelling import wish_of
+from campaign.costs.effort import effort_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.frontier import Frontier
 from campaign.execution.parsl_config import capacity_of
@@ -211,6 +212,7 @@ class Driver:
             fingerprint=task.part.fingerprint,
             items=task.items,
             pool=pool,
+            effort=effort_of(task.part, None if task.merges else task.items).to_json(),
         )
         future = workers.submit(
             pool, task.function, list(task.requests), str(mark), task.part.cores

@@ -16,7 +16,7 @@ from typing import Any
 from campaign.plan.stages import STAGES
 from data_store.fingerprints import fingerprint
 
-__all__ = ["Items", "PlannedPart", "planned_part"]
+__all__ = ["Items", "PlannedPart", "planned_part", "without"]
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class PlannedPart:
         return frozenset(f for role in self.inputs.values() for f in role)
 
 
-def _without(settings: Mapping[str, Any], dotted: Sequence[str]) -> dict[str, Any]:
+def without(settings: Mapping[str, Any], dotted: Sequence[str]) -> dict[str, Any]:
     """Copy of `settings` that lacks the dotted keys."""
     kept = {
         key: value
         if not isinstance(value, Mapping)
-        else _without(value, [d.removeprefix(f"{key}.") for d in dotted if d.startswith(f"{key}.")])
+        else without(value, [d.removeprefix(f"{key}.") for d in dotted if d.startswith(f"{key}.")])
         for key, value in settings.items()
     }
     return {key: value for key, value in kept.items() if key not in dotted}
@@ -141,7 +141,7 @@ def planned_part(
     identity = {
         "stage": stage,
         "version": kind.version,
-        "settings": _without(settings, not_science),
+        "settings": without(settings, not_science),
         "seed": seed,
         "key": dict(key or {}),
         "inputs": {role: [p.fingerprint for p in parts] for role, parts in given.items()},
