@@ -22,6 +22,9 @@ __all__ = ["Effort", "effort_of", "family_of"]
 _SIBLINGS = ("seed", "block", "chunk", "candidates", "role", "indices")
 """Keys that tell parts of one kind apart."""
 
+_ALIKE = {"finetune": ("arm",), "probe": ("arm", "labels")}
+"""Keys that make no difference to what a unit takes, by stage."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -133,7 +136,8 @@ def _kind(part: PlannedPart, counts: tuple[str, ...], step: str) -> str:
         "settings": without(part.settings, counts),
         "molecule": list(part.inputs.get("molecule", ())),
     }
-    told = {key: value for key, value in part.key.items() if key not in _SIBLINGS}
+    left_out = (*_SIBLINGS, *_ALIKE.get(part.stage, ()))
+    told = {key: value for key, value in part.key.items() if key not in left_out}
     if part.stage == "simulate":
         told["replicas"] = part.settings["replicas_in_block"]
     within = ",".join(f"{key}={told[key]}" for key in sorted(told))

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 from campaign.costs.benchmark import keep_benchmark, kept_benchmark, run_benchmark
 from campaign.costs.cost import Cost, cost_of, unpriced
-from campaign.costs.rates import Rates, observations
+from campaign.costs.rates import Rates, observations, recent_rows
 from campaign.costs.storage import Storage, storage_of
-from campaign.costs.todo import todo_of
-from campaign.ledger import read_ledger
+from campaign.costs.todo import ToDo, todo_of
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.sites.site import Site
@@ -41,7 +40,7 @@ def predicted_cost(parts: Sequence[PlannedPart], workspace: Workspace, site: Sit
     todo = todo_of(parts, workspace)
     if not todo:
         return Cost(site.site.name, (), ())
-    rates = Rates(observations(read_ledger(workspace.ledger)), site.site.name)
+    rates = _rates(todo, workspace, site)
     return cost_of(todo, site, rates, kept_benchmark(workspace.benchmark, site.site.name))
 
 
@@ -51,7 +50,7 @@ def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
     What was measured is kept in the workspace.
     """
     todo = todo_of(plan.parts, workspace)
-    rates = Rates(observations(read_ledger(workspace.ledger)), site.site.name)
+    rates = _rates(todo, workspace, site)
     lacking = unpriced(todo, rates)
     benchmark = kept_benchmark(workspace.benchmark, site.site.name)
     if lacking:
@@ -62,6 +61,11 @@ def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
         cost_of(todo, site, rates, benchmark),
         storage_of(plan.parts, workspace, atoms or _atoms(plan, workspace), parameters),
     )
+
+
+def _rates(todo: Sequence[ToDo], workspace: Workspace, site: Site) -> Rates:
+    stages = {one.example.stage for one in todo}
+    return Rates(observations(recent_rows(workspace.ledger, stages)), site.site.name)
 
 
 def _atoms(plan: Plan, workspace: Workspace) -> int:

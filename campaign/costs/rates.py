@@ -13,10 +13,13 @@ or the same work on another site, it says so and is as wide as what was seen, an
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -25,7 +28,7 @@ from scipy.special import stdtrit
 from campaign.costs.effort import family_of
 from campaign.costs.ranges import Range
 
-__all__ = ["Observation", "Rate", "Rates", "observations", "rate_range"]
+__all__ = ["Observation", "Rate", "Rates", "observations", "rate_range", "recent_rows"]
 
 _LEAST_FACTOR = 1.15
 """Rates repeat no better: what else a machine does moves them by so much."""
@@ -34,6 +37,9 @@ _OF_ONE = 2.0
 """Of a single observation, which says nothing of the scatter."""
 
 _MOST_FACTOR = 4.0
+
+_ROWS = 20_000
+"""Of a ledger, that are read for rates."""
 
 _OTHER_KIND, _OTHER_SITE = 1.3, 2.0
 """How much wider where other kinds, or another site's workers, were seen."""
@@ -85,6 +91,30 @@ class Rate:
     tasks: int
     basis: str
     same_kind: bool
+
+
+def recent_rows(path: Path, stages: Collection[str]) -> list[dict[str, Any]]:
+    """Last rows of a ledger that speak of some stages, and all that say where a launch ran.
+
+    A ledger of a hundred thousand items is a hundred megabytes: only what is wanted is parsed, and
+    not more of it than tells a rate well. The latest rows are those most like what is to come.
+    """
+    if not path.exists():
+        return []
+    wanted = [f'"stage": "{stage}"' for stage in stages]
+    launched: list[tuple[int, str]] = []
+    recent: deque[tuple[int, str]] = deque(maxlen=_ROWS)
+    with path.open(encoding="utf-8", errors="replace") as handle:
+        for number, line in enumerate(handle):
+            if line.startswith('{"event": "launched"'):
+                launched.append((number, line))
+            elif any(text in line for text in wanted):
+                recent.append((number, line))
+    found = []
+    for _, line in sorted([*launched, *recent]):
+        with contextlib.suppress(ValueError):  # torn by a kill; the report counts these
+            found.append(json.loads(line))
+    return found
 
 
 @dataclass
