@@ -70,11 +70,6 @@ class Workspace:
         return self.root / "ledger.jsonl"
 
     @property
-    def benchmark(self) -> Path:
-        """What `campaign plan` last measured, for the prediction of a launch."""
-        return self.root / "benchmark.json"
-
-    @property
     def report_json(self) -> Path:
         """The report for programs."""
         return self.root / "report.json"

@@ -2,7 +2,8 @@
 
 Items per stage (what is made already is told apart), node-hours by rates of the ledger or by a
 benchmark of some seconds, files and bytes, expert labels, and the power of the headline comparison
-by simulation. Nothing is launched; what the benchmark measured is kept in the workspace.
+by simulation. Nothing is launched, and nothing written into the workspace; what the benchmark
+measured is kept in the user's cache, for the prediction of a launch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from campaign.cli.options import (
     say,
 )
 from campaign.costs.prediction import foresee
-from campaign.freezing import check_owner
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
 from campaign.plan.work import work_by_pool
 from campaign.progress import Progress, progress_of
@@ -49,7 +49,6 @@ def plan(
     built, places = campaign.plan(), campaign.workspace
     at = campaign.site(site)
     refuse_unfit(at, built.spec)
-    check_owner(places, built.spec.campaign.name)
     pools = work_by_pool(built.parts, places, at)
     progress = progress_of(built.parts, places.parts, places.work)
     foreseen = foresee(built, places, at)

@@ -1,8 +1,9 @@
 """`Benchmark`: what a campaign's tasks take on this machine, from a miniature of some seconds.
 
-For what no ledger tells; how far it can be trusted is `campaign.costs.lines`' business.
-`campaign plan` keeps what it measured in the workspace, for the prediction of a launch,
-which is no time to keep a user waiting; it holds for work of the same families on the same site.
+For what no ledger tells; how far it can be trusted is `campaign.costs.lines`' business. What
+`campaign plan` measured is kept for a launch, which is no time to keep a user waiting, in
+``~/.cache/campaign/benchmarks`` (``$XDG_CACHE_HOME`` is heeded): a plan writes nothing into a
+workspace. It holds for work of the same families on the same site.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from campaign.costs.todo import ToDo
 from campaign.plan.stages import STAGES
 from campaign.sites.site import LocalSite, Site
 from campaign.spec.model import CampaignSpec
+from campaign.workspace import Workspace
 from data_store.errors import WorkspaceError
+from data_store.fingerprints import fingerprint
 from data_store.work import write_atomic
 
 __all__ = ["Benchmark", "benchmark_of", "keep_benchmark", "kept_benchmark", "run_benchmark"]
@@ -92,17 +95,22 @@ class Benchmark:
         return Benchmark(**{**data, "lines": lines, "families": tuple(data["families"])})
 
 
-def keep_benchmark(path: Path, found: Benchmark) -> None:
-    """Keep it for a launch; where nothing can be written, a launch will know less."""
+def _cached(workspace: Workspace) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "campaign" / "benchmarks" / f"{fingerprint(str(workspace.root))[:16]}.json"
+
+
+def keep_benchmark(workspace: Workspace, found: Benchmark) -> None:
+    """Keep it for a launch; where nothing can be written, the launch will know less."""
     with contextlib.suppress(WorkspaceError):
-        write_atomic(path, json.dumps(found.to_json(), indent=1).encode())
+        write_atomic(_cached(workspace), json.dumps(found.to_json(), indent=1).encode())
 
 
-def kept_benchmark(path: Path, site: str) -> Benchmark | None:
+def kept_benchmark(workspace: Workspace, site: str) -> Benchmark | None:
     """The one that `campaign plan` kept for a site; None if there is none that can be read."""
     try:
-        found = Benchmark.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Benchmark.from_json(json.loads(_cached(workspace).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.site == site else None
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from apps.labeling.settings import MethodSettings
 from apps.runner import run_requests
+from apps.training.parent import die_with_parent
 from campaign.costs.effort import effort_of
 from campaign.execution.tasks import tasks_of
 from campaign.plan.build import Plan, build_plan
@@ -50,6 +51,7 @@ _BY_STEPS = ("pretrain", "finetune", "simulate", "control")
 
 def main(order_file: str) -> None:
     """Run the trials that a file orders: of which campaign, where, what, with how many threads."""
+    die_with_parent()
     order = json.loads(Path(order_file).read_text(encoding="utf-8"))
     spec = CampaignSpec.model_validate(order["spec"])
     place = _Place(Path(order["folder"]), order["threads"])

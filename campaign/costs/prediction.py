@@ -1,11 +1,10 @@
 """What a launch will take, said before it starts and compared with what it took.
 
 A launch predicts from its workspace's ledger and, for what that does not tell, from what
-`campaign plan` last measured there for the same site. It keeps those measurements, not the sum that
+`campaign plan` last measured for this workspace and site. Measurements are kept, not the sum that
 was made of them, so that the prediction is of just what this launch has left to do, and of nothing
-whose settings were changed since; and it measures nothing itself, for a launch is often a
-continuation and should begin. What neither tells stays without a prediction, and the report says
-so.
+whose settings were changed since. A launch itself measures nothing: it is often a continuation, and
+should begin. What neither tells stays without a prediction, and the report says so.
 """
 
 from __future__ import annotations
@@ -41,21 +40,21 @@ def predicted_cost(parts: Sequence[PlannedPart], workspace: Workspace, site: Sit
     if not todo:
         return Cost(site.site.name, (), ())
     rates = _rates(todo, workspace, site)
-    return cost_of(todo, site, rates, kept_benchmark(workspace.benchmark, site.site.name))
+    return cost_of(todo, site, rates, kept_benchmark(workspace, site.site.name))
 
 
 def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
     """What a plan will take; what no ledger tells is measured, in some seconds.
 
-    What was measured is kept in the workspace.
+    What was measured is kept for a launch.
     """
     todo = todo_of(plan.parts, workspace)
     rates = _rates(todo, workspace, site)
     lacking = unpriced(todo, rates)
-    benchmark = kept_benchmark(workspace.benchmark, site.site.name)
+    benchmark = kept_benchmark(workspace, site.site.name)
     if lacking:
         benchmark = run_benchmark(plan.spec, lacking, site)
-        keep_benchmark(workspace.benchmark, benchmark)
+        keep_benchmark(workspace, benchmark)
     atoms, parameters = (benchmark.atoms, benchmark.parameters) if benchmark else (0, 0)
     return Foresight(
         cost_of(todo, site, rates, benchmark),

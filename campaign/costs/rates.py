@@ -143,7 +143,7 @@ def observations(rows: Iterable[Mapping[str, Any]]) -> Iterator[Observation]:
         elif event == "submitted" and "effort" in row:
             tasks[task] = _again(tasks.get(task), _Open.of(row["effort"]))
         elif event == "result" and task in tasks:
-            found = _answered(tasks[task], row)
+            found = tasks[task] = _answered(tasks[task], row)
             if row["outcome"] == "done":
                 del tasks[task]
                 if found.whole and found.amount > 0:
