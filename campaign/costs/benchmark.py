@@ -37,7 +37,7 @@ from data_store.work import write_atomic
 
 __all__ = ["Benchmark", "benchmark_of", "keep_benchmark", "kept_benchmark", "run_benchmark"]
 
-LIMIT_S = 14.0
+LIMIT_S = 16.0
 """After so long the trials are ended; what was told until then is used."""
 
 
@@ -78,6 +78,11 @@ class Benchmark:
         if line is None or family_of(effort.kind) not in self.families:
             return None
         return line.seconds(effort.amount)
+
+    def why_not(self, function: str) -> str:
+        """Why a function was not measured: its own failure, else that of what comes before it."""
+        told = self.lacking.get(function) or next(iter(self.lacking.values()), "")
+        return told or "its time was up before"
 
     def basis(self, function: str) -> str:
         """In words."""
@@ -166,7 +171,16 @@ def _trials(
         for process in processes:
             process.kill()
             process.wait()
-    return [row for kind in kinds for row in _told(folder / kind / "told")]
+    told = [row for kind in kinds for row in _told(folder / kind / "told")]
+    for kind, process in zip(kinds, processes, strict=True):
+        if process.returncode > 0:  # not ended by us
+            told.append({"function": "", "failed": _last_line(folder / kind / "errors")})
+    return told
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it ended without a word"
 
 
 def _told(path: Path) -> Iterable[dict[str, Any]]:
@@ -203,7 +217,7 @@ def benchmark_of(
         elif row["function"] != LABEL:
             trials[row["function"]].append((row["amount"], row["seconds"]))
     lines = {function: line_through(found) for function, found in trials.items()}
-    labels = label_line([row for row in told if row.get("function") == LABEL], LIMIT_S / 2)
+    labels = label_line([row for row in told if "own" in row], LIMIT_S / 2)
     lines |= {LABEL: labels} if labels is not None else {}
     return Benchmark(
         site.site.name, platform.node(),

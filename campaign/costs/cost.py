@@ -234,8 +234,7 @@ def _priced(one: ToDo, rates: Rates, benchmark: Benchmark | None, site: Site) ->
 def _why_not(one: ToDo, benchmark: Benchmark | None) -> str:
     if benchmark is None:
         return "unknown: no ledger tells it, and nothing was measured"
-    why = benchmark.lacking.get(one.function, "not in the time that the benchmark has")
-    return f"unknown: no ledger tells it; benchmark: {why}"
+    return f"unknown: no ledger tells it; benchmark: {benchmark.why_not(one.function)}"
 
 
 def _stage(name: str, priced: Sequence[_Priced], site: Site) -> StageCost:

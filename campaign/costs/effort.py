@@ -119,8 +119,12 @@ def effort_of(part: PlannedPart, items: int | None = None) -> Effort:
     if items is not None:
         return Effort(_kind(part, ("count",), "items"), "labels", float(items))
     measure = _MEASURES.get(part.stage, _PART)
+    try:
+        amount = measure.amount(part.settings)
+    except KeyError:  # settings that a campaign file never gives: nothing in them is counted
+        measure, amount = _PART, 1.0
     step = "merging" if part.items else ""
-    return Effort(_kind(part, measure.counts, step), measure.unit, measure.amount(part.settings))
+    return Effort(_kind(part, measure.counts, step), measure.unit, amount)
 
 
 def family_of(kind: str) -> str:
@@ -139,6 +143,6 @@ def _kind(part: PlannedPart, counts: tuple[str, ...], step: str) -> str:
     left_out = (*_SIBLINGS, *_ALIKE.get(part.stage, ()))
     told = {key: value for key, value in part.key.items() if key not in left_out}
     if part.stage == "simulate":
-        told["replicas"] = part.settings["replicas_in_block"]
+        told["replicas"] = part.settings.get("replicas_in_block")
     within = ",".join(f"{key}={told[key]}" for key in sorted(told))
     return f"{part.stage}-{fingerprint(family)[:12]} {within}".rstrip()

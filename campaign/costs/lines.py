@@ -1,6 +1,7 @@
 """`Line`: seconds of a task by its units, from trials of different size; and how sure it is.
 
-Far beyond its trials a line is a guess, and the ranges are for these reasons:
+Far beyond its trials a line is a guess (validations among the steps are not in it: some per cent),
+and the ranges are for these reasons:
 
 - repeats differ, and a worker alone is faster than among others: a third less to twice as much;
 - workers of a cluster are not this machine: twice more, either way;

@@ -29,6 +29,7 @@ from campaign.plan.build import Plan, build_plan
 from campaign.plan.items import PlannedPart
 from campaign.spec.model import CampaignSpec
 from campaign.workspace import Workspace
+from data_store.errors import CampaignError
 from data_store.extxyz import write_extxyz
 from data_store.molecules import Molecule
 from data_store.parts import find_part, is_made
@@ -55,10 +56,14 @@ def main(order_file: str) -> None:
     order = json.loads(Path(order_file).read_text(encoding="utf-8"))
     spec = CampaignSpec.model_validate(order["spec"])
     place = _Place(Path(order["folder"]), order["threads"])
-    if order["kind"] == "labels":
-        _try_labels(spec, place, order["threads"])
-    else:
-        _try_models(spec, place, set(order["stages"]))
+    labels = order["kind"] == "labels"
+    try:
+        if labels:
+            _try_labels(spec, order["threads"])
+        else:
+            _try_models(spec, place, set(order["stages"]))
+    except CampaignError as error:
+        _tell(function=LABEL if labels else "", failed=error.message)
 
 
 def small(
@@ -191,7 +196,8 @@ class _Place:
 def _try_models(spec: CampaignSpec, place: _Place, wanted: set[str]) -> None:
     """All but labels; stages that are not wanted are made where others need them."""
     prepared = place.plan(small(spec)).the("prepare")
-    place.make(prepared)
+    if place.make(prepared) is None:
+        return
     molecule = Molecule.from_json(place.made(prepared)["molecule"])
     began = time.perf_counter()
     _tell(**_evaluation(spec, molecule))
@@ -296,7 +302,7 @@ def _invent_labels(path: Path, molecule: Molecule, count: int) -> None:
     write_extxyz(path, structures)
 
 
-def _try_labels(spec: CampaignSpec, place: _Place, threads: int) -> None:
+def _try_labels(spec: CampaignSpec, threads: int) -> None:
     """Labels of water and of the molecule: how long each takes, and how large both are."""
     from pyscf import lib
 

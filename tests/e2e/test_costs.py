@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from campaign.campaign import Campaign
+from campaign.costs.benchmark import run_benchmark
+from campaign.costs.cost import cost_of, unpriced
 from campaign.costs.prediction import predicted_cost
 from campaign.costs.ranges import Range
+from campaign.costs.rates import Rates
 from campaign.costs.storage import storage_of
+from campaign.costs.todo import todo_of
 from campaign.workspace import Workspace
 from data_store.extxyz import write_extxyz
 from data_store.parts import find_part
@@ -159,3 +163,25 @@ def test_the_plan_measures_what_no_ledger_tells(
     campaign = Campaign.read(folder)
     launch = predicted_cost(campaign.plan().parts, campaign.workspace, campaign.site("local"))
     assert launch.to_json() == found["node_hours"]
+
+
+@pytest.mark.parametrize(
+    ("change", "stage", "expected"),
+    [
+        ({"labels.basis": "STO-33G"}, "label", "labels.basis = 'STO-33G'"),
+        ({"system.smiles": "C(("}, "sample", "cannot read this"),
+    ],
+)
+def test_what_cannot_be_tried_says_why(
+    tmp_path: Path, change: dict[str, Any], stage: str, expected: str
+) -> None:
+    """A plan of what a launch would refuse: no number, no traceback, and the reason."""
+    (tmp_path / "campaign.toml").write_text(TINY)
+    campaign = Campaign.read(tmp_path).with_settings(change)
+    plan, site = campaign.plan(), campaign.site("local")
+    todo = [one for one in todo_of(plan.parts, campaign.workspace) if one.example.stage == stage]
+    nothing = Rates([], "local")
+    found = run_benchmark(plan.spec, unpriced(todo, nothing), site)
+    (cost,) = cost_of(todo, site, nothing, found).stages
+    assert cost.node_hours is None
+    assert any("unknown" in basis and expected in basis for basis in cost.basis), cost.basis
