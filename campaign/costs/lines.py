@@ -141,8 +141,10 @@ def label_line(rows: Sequence[Mapping[str, Any]], waited_s: float) -> Line | Non
         return None
     ratio = water[0]["molecule_electrons"] / water[0]["electrons"]
     seconds = median(float(row["seconds"]) for row in water)
-    low, expected, high = (seconds * ratio**power for power in _ELECTRON_POWERS)
-    low, expected, high = (max(value, waited_s) for value in (low, expected, high))
+    low, expected, high = (
+        max(value, waited_s)
+        for value in sorted(seconds * ratio**power for power in _ELECTRON_POWERS)
+    )
     note = f"scaled from a label of water by {ratio:.3g} times its electrons, not measured"
     return Line(0.0, expected, expected / low * _FASTER, high / expected * _SLOWER, note)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ _MOST_FACTOR = 4.0
 
 _ROWS = 20_000
 """Of a ledger, that are read for rates."""
+
+_LAUNCHED = re.compile(r'"event":\s*"launched"')
 
 _OTHER_KIND, _OTHER_SITE = 1.3, 2.0
 """How much wider where other kinds, or another site's workers, were seen."""
@@ -101,14 +104,14 @@ def recent_rows(path: Path, stages: Collection[str]) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    wanted = [f'"stage": "{stage}"' for stage in stages]
+    wanted = re.compile(rf'"stage":\s*"({"|".join(map(re.escape, sorted(stages)))})"')
     launched: list[tuple[int, str]] = []
     recent: deque[tuple[int, str]] = deque(maxlen=_ROWS)
     with path.open(encoding="utf-8", errors="replace") as handle:
         for number, line in enumerate(handle):
-            if line.startswith('{"event": "launched"'):
+            if _LAUNCHED.search(line):
                 launched.append((number, line))
-            elif any(text in line for text in wanted):
+            elif wanted.search(line):
                 recent.append((number, line))
     found = []
     for _, line in sorted([*launched, *recent]):

@@ -120,7 +120,7 @@ def _of_stage(stage: str, launches: Sequence[_Launch]) -> dict[str, Any]:
         notes.append(f"no prediction in {len(without)} of {len(without) + len(told)} launches")
     untold = sum(launch.untold[stage] for launch in launches)
     if untold:
-        notes.append(f"{untold} attempts did not tell what they took")
+        notes.append(f"attempts that did not tell what they took: {untold}")
     return _row(stage, total(ranges) if told else None, taken if told else None, bases, notes)
 
 

@@ -94,6 +94,9 @@ def test_the_second_half_is_predicted_by_the_first(minute: Campaign, tmp_path: P
         )
         assert "no prediction in 1 of 2 launches" in row["note"]
     assert rows_of(tmp_path)["all"]["node_hours"] > 0.0
+    foreseen = both.foresee()
+    assert not foreseen.cost.stages, "nothing is left, and nothing measured"
+    assert foreseen.storage.files_now == pytest.approx(foreseen.storage.files, abs=40)
     page = both.workspace.report_html.read_text()
     assert "node-hours predicted (low … high)" in page
     assert "no prediction in 1 of 2 launches" in page

@@ -403,9 +403,13 @@ def test_a_label_that_is_too_long_is_scaled_and_said_to_be() -> None:
     assert "not measured" in scaled.note
     assert scaled.above * scaled.below > own.above * own.below
     # Less than was waited for in vain, it cannot be.
-    small = label_line([{**water, "molecule_electrons": 12}], waited_s=7.0)
-    assert small is not None
-    assert small.unit_s == 7.0
+    for electrons in (2, 12):
+        small = label_line([{**water, "molecule_electrons": electrons}], waited_s=7.0)
+        assert small is not None
+        assert small.unit_s == small.seconds(1.0).expected == 7.0
+    least = label_line([{**water, "molecule_electrons": 2}], waited_s=0.0)
+    assert least is not None
+    assert least.seconds(1.0).low < least.seconds(1.0).high < 0.5
 
 
 @pytest.mark.parametrize(
@@ -575,7 +579,7 @@ def test_what_was_not_predicted_is_said() -> None:
         (stage,) = predicted_rows([*before, *work, *([ended(1.0)] if len(before) == 2 else [])])
         assert stage["predicted_node_hours"] is stage["ratio"] is stage["within"] is None
         assert "no prediction in 1 of 1 launches" in stage["note"]
-        assert "1 attempts did not tell" in stage["note"]
+        assert "did not tell what they took: 1" in stage["note"]
     later = [launched(), predicted(10.0, 0.5), submitted("c"), result("c", 3600.0)]
     (stage,) = predicted_rows([launched(), *work, *later])
     assert stage["ratio"] == 1.0
