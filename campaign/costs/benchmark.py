@@ -154,7 +154,13 @@ def _trials(
             "threads": threads, "stages": stages,
         }  # fmt: skip
         (place / "order.json").write_text(json.dumps(order), encoding="utf-8")
-        command = [sys.executable, "-m", "campaign.costs.miniature", str(place / "order.json")]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "campaign.costs.miniature",
+            str(place / "order.json"),
+        ]
         with (place / "told").open("wb") as out, (place / "errors").open("wb") as errors:
             processes.append(
                 subprocess.Popen(
