@@ -36,6 +36,7 @@ _ON_DEVICES = ("pretrain", "finetune", "simulate")
 _EARLY = 10.0
 _ELECTRON_POWERS = (2.0, 2.6, 3.2)
 _RANKS_MEET_S = 3.0
+_LONE = 5.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class Machine:
 def line_through(trials: Sequence[tuple[float, float]]) -> Line:
     """Line through trials: units and seconds of each.
 
-    Where more units took less, or there is one trial alone, all of its time counts by the unit.
+    Where more units took less, all time counts by the unit. So it does where there is one trial
+    alone, of which much may be fixed: then units may take a part of it.
 
     Parameters
     ----------
@@ -115,6 +117,9 @@ def line_through(trials: Sequence[tuple[float, float]]) -> Line:
         (size, median(seconds for units, seconds in trials if units == size))
         for size in (sizes[0], sizes[-1])
     )
+    if len(trials) == 1 and most[0] > 1.0:
+        lone = Line(0.0, most[1] / most[0], below=_FASTER * _LONE)
+        return lone.noting("one short trial")
     slope = (most[1] - least[1]) / (most[0] - least[0]) if most[0] > least[0] else 0.0
     if slope <= 0.0:
         return Line(0.0, most[1] / most[0])

@@ -194,7 +194,10 @@ class _Place:
 
 
 def _try_models(spec: CampaignSpec, place: _Place, wanted: set[str]) -> None:
-    """All but labels; stages that are not wanted are made where others need them."""
+    """All but labels: of each stage a short trial first, since time may be up before the longer.
+
+    Stages that are not wanted are made where others need them.
+    """
     prepared = place.plan(small(spec)).the("prepare")
     if place.make(prepared) is None:
         return
@@ -205,29 +208,41 @@ def _try_models(spec: CampaignSpec, place: _Place, wanted: set[str]) -> None:
     labels = place.folder / "labels.extxyz"
     _invent_labels(labels, molecule, _pool(spec) + _replicas(spec) + 60)
     first = place.plan(small(spec, labels))
-    for stage in (s for s in _BY_STEPS if s in wanted and first.of(s)):
-        _try_steps(spec, labels, stage, place)
+    took = {
+        stage: _try_few_steps(spec, labels, stage, place)
+        for stage in _BY_STEPS
+        if stage in wanted and first.of(stage)
+    }
+    if "candidates" in wanted:
+        place.tell(place.plan(small(spec)).the("candidates"))
     if "probe" in wanted and first.of("probe"):
         place.tell(first.of("probe")[0])
     if "sample" in wanted and first.of("sample"):
         _try_sampling(spec, labels, place)
+    for stage, seconds in took.items():
+        if seconds is not None and seconds < 2.0 * _ENOUGH_S:
+            _try_more_steps(spec, labels, stage, seconds, place)
     if "candidates" in wanted:
-        for count in (1, 3):
-            place.tell(place.plan(small(spec, candidates=count)).the("candidates"))
+        place.tell(place.plan(small(spec, candidates=3)).the("candidates"))
 
 
-def _try_steps(spec: CampaignSpec, labels: Path, stage: str, place: _Place) -> None:
-    """What few steps take and what more do, the fixed cost of a task being in both."""
-    place.make(place.plan(small(spec, labels)).of(stage)[-1])  # the first time is slow
-    seconds = place.tell(place.plan(small(spec, labels, _FEW_STEPS)).of(stage)[-1])
-    if seconds is not None and seconds < 2.0 * _ENOUGH_S:
-        many = min(int(_FEW_STEPS * _ENOUGH_S / max(seconds, 1e-3)), _MANY_STEPS)
-        longer = small(spec, labels, max(4 * _FEW_STEPS, many))
-        place.tell(place.plan(longer).of(stage)[-1])
+def _try_few_steps(spec: CampaignSpec, labels: Path, stage: str, place: _Place) -> float | None:
+    """What few steps take, once what is slow the first time is over."""
+    place.make(place.plan(small(spec, labels)).of(stage)[-1])
+    return place.tell(place.plan(small(spec, labels, _FEW_STEPS)).of(stage)[-1])
+
+
+def _try_more_steps(
+    spec: CampaignSpec, labels: Path, stage: str, seconds: float, place: _Place
+) -> None:
+    """What more steps take, given what few did: the fixed cost of a task is in both."""
+    many = min(int(_FEW_STEPS * _ENOUGH_S / max(seconds, 1e-3)), _MANY_STEPS)
+    longer = small(spec, labels, max(4 * _FEW_STEPS, many))
+    place.tell(place.plan(longer).of(stage)[-1])
 
 
 def _try_sampling(spec: CampaignSpec, labels: Path, place: _Place) -> None:
-    """A chunk of all its structures, from one with little dynamics and the price of more."""
+    """Chunks of few and of all structures, from ones with little dynamics and the price of more."""
     from apps.sampling.frames import steps_of_round
 
     def chunk(structures: int, steps: int) -> tuple[CampaignSpec, PlannedPart]:
@@ -242,15 +257,18 @@ def _try_sampling(spec: CampaignSpec, labels: Path, place: _Place) -> None:
 
     whole = spec.sampling.chunk_structures
     cases = [chunk(_STRUCTURES, 40), chunk(_STRUCTURES, 400), chunk(whole, 40)]
-    short, long, all_structures = (place.make(part) for _, part in cases)
-    if short is None or long is None or all_structures is None:
+    short, long, every = (place.make(part) for _, part in cases)
+    if short is None or long is None or every is None:
         return
     steps = [steps_of(one) for one, _ in cases]
     step_s = max(long - short, 0.0) / (steps[1] - steps[0])
     begin_s = max(short - step_s * steps[0], 0.0)  # of the dynamics at one temperature
-    seconds = all_structures + step_s * (steps_of(spec) - steps[2])
-    seconds += begin_s * (len(spec.sampling.tiers.langevin.temperatures_K) - 1)
-    _tell(function=cases[0][1].function, amount=float(whole), seconds=seconds)
+    temperatures = len(spec.sampling.tiers.langevin.temperatures_K)
+    for structures, seconds, made in ((_STRUCTURES, short, steps[0]), (whole, every, steps[2])):
+        one = spec.sampling.model_copy(update={"chunk_structures": structures})
+        more = steps_of(spec.model_copy(update={"sampling": one})) - made
+        told = seconds + step_s * more + begin_s * (temperatures - 1)
+        _tell(function=cases[0][1].function, amount=float(structures), seconds=told)
 
 
 def _evaluation(spec: CampaignSpec, molecule: Molecule) -> dict[str, Any]:

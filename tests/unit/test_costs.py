@@ -386,9 +386,12 @@ def test_a_line_goes_through_its_trials() -> None:
     assert line.fixed_s == pytest.approx(1.0)
     assert line.unit_s == pytest.approx(0.1)
     assert line.seconds(3.0).expected == pytest.approx(1.3)
-    # Where more took less, or there is one alone, the time counts by the unit: never negative.
-    for trials in ([(3.0, 2.0), (6.0, 1.5)], [(6.0, 1.5)]):
-        assert line_through(trials) == Line(0.0, 0.25)
+    # Where more took less, the time counts by the unit: never negative.
+    assert line_through([(3.0, 2.0), (6.0, 1.5)]) == Line(0.0, 0.25)
+    alone = line_through([(6.0, 1.5)])
+    assert (alone.fixed_s, alone.unit_s, alone.note) == (0.0, 0.25, "one short trial")
+    assert alone.seconds(100.0).low < Line(0.0, 0.25).seconds(100.0).low
+    assert not line_through([(1.0, 1.5)]).note, "a part is a part"
     assert line_through([(1.0, 0.1), (10.0, 10.0)]) == Line(0.0, 1.0)
 
 
