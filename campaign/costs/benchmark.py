@@ -271,5 +271,6 @@ def _machine(stage: str, spec: CampaignSpec, site: Site, facts: Mapping[str, Any
         elsewhere=not isinstance(site, LocalSite),
         gpus=pool.gpus_per_node > 0 and not facts.get("gpu", False),
         compiles=stage in facts.get("compiled", []),
+        tried_on_gpu=facts.get("gpu", False),
         starts_s=Machine.ranks_start_s(float(facts.get("imports_s", 0.0))) if ranks else 0.0,
     )

@@ -32,6 +32,8 @@ _COMPILING_S = 20.0
 _COMPILED = {"pretrain": (2.8, 2.3), "finetune": (2.8, 2.3), "simulate": (1.9, 1.6)}
 """How many times faster compiled work is: at most, and expected."""
 
+_COMPILED_ON_GPU = (12.0, 5.0)
+
 _ON_DEVICES = ("pretrain", "finetune", "simulate")
 _EARLY = 10.0
 _ELECTRON_POWERS = (2.0, 2.6, 3.2)
@@ -86,6 +88,8 @@ class Machine:
         Whether its workers of a stage have GPUs and the trials had none.
     compiles : bool
         Whether the work of a stage is long enough to be compiled.
+    tried_on_gpu : bool
+        Whether the trials, which are too short to be, ran on a GPU.
     starts_s : float
         What a task waits for before its work: processes of its own and their imports.
     """
@@ -93,6 +97,7 @@ class Machine:
     elsewhere: bool = False
     gpus: bool = False
     compiles: bool = False
+    tried_on_gpu: bool = False
     starts_s: float = 0.0
 
     @staticmethod
@@ -163,7 +168,8 @@ def adapted(line: Line, stage: str, machine: Machine) -> Line:
     if machine.gpus and stage in _ON_DEVICES:
         found = found.faster(_GPU_MOST, _GPU_EXPECTED).noting("without the GPU that it will have")
     elif machine.compiles and stage in _COMPILED:
-        found = found.faster(*_COMPILED[stage]).noting("as compiled work goes")
+        times = _COMPILED_ON_GPU if machine.tried_on_gpu else _COMPILED[stage]
+        found = found.faster(*times).noting("as compiled work goes")
         found = replace(found, fixed_s=found.fixed_s + _COMPILING_S)
     if stage in {"simulate", "control"}:
         found = replace(found, below=found.below * _EARLY).noting("as if nothing failed")

@@ -421,6 +421,7 @@ def test_a_label_that_is_too_long_is_scaled_and_said_to_be() -> None:
         (Machine(elsewhere=True), "sample"),
         (Machine(gpus=True), "finetune"),
         (Machine(compiles=True), "pretrain"),
+        (Machine(compiles=True, tried_on_gpu=True), "pretrain"),
         (Machine(), "simulate"),
     ],
 )
