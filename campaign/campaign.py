@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import Cancelled, cancel
+from campaign.costs.prediction import Foresight, foresee
 from campaign.freezing import check_launched, check_owner, thaw
 from campaign.ledger import Ledger, read_ledger
 from campaign.left_out import LeftOut, take_back
@@ -189,6 +190,23 @@ class Campaign:
             refuse_unfit(self.site(site), spec)
         preflight(spec)
         return build_plan(spec)
+
+    def foresee(self, site: str = "local") -> Foresight:
+        """Node-hours that are left, and what the workspace will hold; some seconds.
+
+        Parameters
+        ----------
+        site : str
+            Name of a site or path of a site file.
+
+        Raises
+        ------
+        InputError
+            If the campaign or the site is unusable.
+        """
+        plan, at = self.plan(), self.site(site)
+        refuse_unfit(at, plan.spec)
+        return foresee(plan, self.workspace, at)
 
     def launch(
         self,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from campaign.cancelling import withdraw
+from campaign.costs.prediction import predicted_cost
 from campaign.freezing import check_owner, freeze
 from campaign.glancing import glances_of
 from campaign.ledger import Ledger
@@ -144,6 +145,9 @@ def launch(
             parts=len(plan.parts), budget_node_hours=limits.budget_node_hours,
             until=limits.until, not_glanced_at_yet=len(glances), **provenance(),
         )  # fmt: skip
+        predicted = predicted_cost(limits.within(plan.parts), workspace, site)
+        if predicted.stages:
+            ledger.write("predicted", **predicted.to_json())
         started = time.monotonic()
         watch = watched(workspace, site, ledger, limits.budget_node_hours)
         within = limits.within(plan.parts)

@@ -12,7 +12,7 @@ from apps.sampling.settings import LangevinSettings
 from apps.sampling.thermal import thermal_frames
 from data_store.streams import stream_seed
 
-__all__ = ["Frames", "cooler_half", "frames_at_rest", "thermal_round"]
+__all__ = ["Frames", "cooler_half", "frames_at_rest", "steps_of_round", "thermal_round"]
 
 COPIES = 16
 """Trajectories per temperature and round."""
@@ -51,7 +51,7 @@ def thermal_round(
     """
     chunk_seed = stream_seed(where[0], "sample", where[1], attempt)
     temperatures = settings.temperatures_K
-    frames = -(-max(count, _LEAST) // (COPIES * len(temperatures)))
+    frames = _frames_each(count, settings)
     made = np.stack(
         [
             thermal_frames(teacher, t, COPIES, frames, settings, stream_seed(chunk_seed, "T", i))
@@ -66,6 +66,19 @@ def thermal_round(
     positions = made.reshape(-1, *made.shape[3:])
     found = Frames(positions, parents.astype(np.int64), frame.astype(np.int64))
     return found, np.asarray(temperatures, dtype=np.float64)[kind]
+
+
+def _frames_each(count: int, settings: LangevinSettings) -> int:
+    """Frames of each trajectory of a round."""
+    return -(-max(count, _LEAST) // (COPIES * len(settings.temperatures_K)))
+
+
+def steps_of_round(count: int, settings: LangevinSettings) -> int:
+    """Time steps that a round of so many frames runs, all temperatures one after another."""
+    stride = max(1, round(settings.stride_fs / settings.timestep_fs))
+    equilibration = round(settings.equilibration_fs / settings.timestep_fs)
+    each = equilibration + _frames_each(count, settings) * stride
+    return each * len(settings.temperatures_K)
 
 
 def cooler_half(frames: Frames, temperatures_K: NDArray[np.float64], median_K: float) -> Frames:

@@ -32,7 +32,14 @@ from apps.training.flat_model import FlatModel
 from apps.training.labelled_set import LabelledSet
 from apps.training.loss import LossWeights, loss_sums
 
-__all__ = ["AddGradient", "Prices", "compiled_gradient", "gradient_for", "plain_gradient"]
+__all__ = [
+    "AddGradient",
+    "Prices",
+    "compiled_gradient",
+    "gradient_for",
+    "plain_gradient",
+    "repays_training",
+]
 
 _COST = 4.0
 """Of a gradient of weights, in evaluations of energies and forces."""
@@ -91,8 +98,8 @@ def gradient_for(
 ) -> tuple[AddGradient, Evaluation]:
     """The way that suits so many steps over shares of so many structures; and which it is."""
     plain = plain_gradient(weights)
-    work = _COST * share * steps * labelled.numbers.shape[1]
-    evaluation = repays(model.potential, labelled.energies.device, work)
+    device, atoms = labelled.energies.device, labelled.numbers.shape[1]
+    evaluation = repays_training(model.potential, device, share, steps, atoms)
     if not evaluation.compiled:
         return plain, evaluation
     try:
@@ -101,6 +108,13 @@ def gradient_for(
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
     return fast, evaluation
+
+
+def repays_training(
+    potential: Potential, device: torch.device, share: int, steps: int, atoms: int
+) -> Evaluation:
+    """Whether to compile so many steps over shares of so many structures of so many atoms."""
+    return repays(potential, device, _COST * share * steps * atoms)
 
 
 def _compare_once(

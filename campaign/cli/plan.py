@@ -1,7 +1,9 @@
 """``campaign plan``: what a campaign will take and what it can tell, before anything is spent.
 
-Items per stage (what is made already is told apart), expert labels, and the power of the headline
-comparison by simulation. Nothing is launched or written.
+Items per stage (what is made already is told apart), node-hours by rates of the ledger or by a
+benchmark of some seconds, files and bytes, expert labels, and the power of the headline comparison
+by simulation. Nothing is launched, and nothing written into the workspace; what the benchmark
+measured is kept in the user's cache, for the prediction of a launch.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from campaign.cli.costs import cost_in_words, cost_table, storage_in_words
 from campaign.cli.display import console_for, power_in_words
 from campaign.cli.options import (
     FolderArgument,
@@ -23,6 +26,7 @@ from campaign.cli.options import (
     open_campaign,
     say,
 )
+from campaign.costs.prediction import foresee
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
 from campaign.plan.work import work_by_pool
 from campaign.progress import Progress, progress_of
@@ -49,6 +53,7 @@ def plan(
     refuse_unfit(at, built.spec)
     pools = work_by_pool(built.parts, places, at)
     progress = progress_of(built.parts, places.parts, places.work)
+    foreseen = foresee(built, places, at)
     study = study_of(built.spec) if len(built.spec.finetuning.arms) > 1 else None
     if as_json:
         say(
@@ -56,6 +61,8 @@ def plan(
                 "stages": _stages(progress),
                 "site": at.site.name,
                 "pools": [asdict(pool) for pool in pools],
+                "node_hours": foreseen.cost.to_json(),
+                "storage": foreseen.storage.to_json(),
                 "expert": _expert(built.spec),
                 "power": power_of(built.spec).to_json() if study else None,
                 "study": study.to_json() if study else None,
@@ -66,6 +73,10 @@ def plan(
     console.print(_items_table(progress))
     for pool in pools:
         console.print(pool.in_words, highlight=False, soft_wrap=True)
+    if foreseen.cost.stages:
+        console.print(cost_table(foreseen.cost))
+    for line in (*cost_in_words(foreseen.cost), *storage_in_words(foreseen.storage)):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(_expert_in_words(built.spec), highlight=False, soft_wrap=True)
     if study is None:
         console.print("one arm only: there is no comparison to plan", highlight=False)

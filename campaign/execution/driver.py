@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.cancelling import wish_of
+from campaign.costs.effort import effort_of
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
@@ -258,6 +259,7 @@ class Driver:
         self.ledger.write(
             "submitted", task=task.name, stage=task.part.stage, label=task.part.label,
             fingerprint=task.part.fingerprint, items=task.items, pool=self._pool(task.part),
+            effort=effort_of(task.part, None if task.merges else task.items).to_json(),
         )  # fmt: skip
         self._frontier.take(task)
         self._flight.add(task)

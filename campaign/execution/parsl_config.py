@@ -32,7 +32,7 @@ from apps.runner import DEADLINE_VARIABLE
 from campaign.execution import even_clock
 from campaign.execution.blocks import BlockWatch
 from campaign.execution.providers import batch_provider
-from campaign.sites.site import BatchPool, BatchSite, Pool, Site, available_cores
+from campaign.sites.site import BatchPool, BatchSite, Pool, Site, workers_of
 from data_store.errors import InputError
 
 __all__ = ["THREAD_VARIABLES", "capacity_of", "parsl_config", "ranks_of", "workers_of"]
@@ -48,12 +48,6 @@ THREAD_VARIABLES = (
 
 SILENCE_S = 30
 """After how long without a sign of life a block's tasks are taken to be lost, on one machine."""
-
-
-def workers_of(pool: Pool) -> int:
-    """Worker processes that a pool keeps on a node."""
-    cores = pool.cores_per_node if isinstance(pool, BatchPool) else None
-    return pool.workers(cores or available_cores())
 
 
 def capacity_of(pool: Pool, name: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from campaign.plan.stages import STAGES
 from data_store.fingerprints import fingerprint
 
-__all__ = ["Items", "PlannedPart", "planned_part"]
+__all__ = ["Items", "PlannedPart", "planned_part", "without"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class PlannedPart:
         return frozenset(f for role in self.inputs.values() for f in role)
 
 
-def _without(settings: Mapping[str, Any], dotted: Sequence[str]) -> Mapping[str, Any]:
+def without(settings: Mapping[str, Any], dotted: Sequence[str]) -> Mapping[str, Any]:
     """`settings` without the dotted keys; what holds none of them is shared, not copied."""
     if not dotted:
         return settings
@@ -97,7 +97,7 @@ def _without(settings: Mapping[str, Any], dotted: Sequence[str]) -> Mapping[str,
     for key, value in settings.items():
         below = [d.removeprefix(f"{key}.") for d in dotted if d.startswith(f"{key}.")]
         if key not in dotted:
-            kept[key] = _without(value, below) if isinstance(value, Mapping) else value
+            kept[key] = without(value, below) if isinstance(value, Mapping) else value
     return kept
 
 
@@ -142,7 +142,7 @@ def planned_part(
     identity = {
         "stage": stage,
         "version": kind.version,
-        "settings": _without(settings, not_science),
+        "settings": without(settings, not_science),
         "seed": seed,
         "key": dict(key or {}),
         "inputs": {role: [p.fingerprint for p in parts] for role, parts in given.items()},

@@ -26,6 +26,7 @@ from campaign.report.inputs import (
     ReportInputs,
     StageCost,
 )
+from campaign.report.predicted import predicted_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.workspace import Workspace
 from data_store.errors import InputError
@@ -82,6 +83,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         },
         control=_control(plan.spec.control.method, made),
         cost=_cost(events),
+        predicted=predicted_rows(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
         world_size=_world_size(made),

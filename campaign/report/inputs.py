@@ -196,6 +196,8 @@ class ReportInputs:
         What probes without dynamics found (`apps.probing.probes.probe`).
     control : Control or None
     cost : dict of str to StageCost
+    predicted : list of dict
+        Node-hours predicted and taken (`campaign.report.predicted`).
     expert_calls : int
         Ab initio labels that were computed or imported to train and validate on.
     teacher : dict
@@ -221,6 +223,7 @@ class ReportInputs:
     probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     control: Control | None = None
     cost: dict[str, StageCost] = field(default_factory=dict)
+    predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)
     world_size: int = 1

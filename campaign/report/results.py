@@ -52,6 +52,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "control_probes": inputs.control.probes if inputs.control else None,
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
+        "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,
         "teacher": inputs.teacher,
         "world_size": inputs.world_size,

@@ -29,6 +29,7 @@ __all__ = [
     "Site",
     "available_cores",
     "is_blank",
+    "workers_of",
 ]
 
 Role = Literal["cpu", "gpu", "mpi"]
@@ -311,3 +312,9 @@ SITES: Mapping[str, type[Site]] = {"local": LocalSite, "slurm": BatchSite, "pbs"
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_of(pool: Pool) -> int:
+    """Worker processes that a pool keeps on a node."""
+    cores = pool.cores_per_node if isinstance(pool, BatchPool) else None
+    return pool.workers(cores or available_cores())

@@ -29,4 +29,8 @@ def test_a_cluster_changes_no_digest(slurm: Cluster, undisturbed: Quiet, tmp_pat
     ranks = [row for row in ended if row["pool"] == "mpi"]
     assert [row["nodes"] for row in ranks] == [2]
     assert {row["pool"] for row in ended} == {"cpu", "mpi"}
+    (said,) = [row for row in events(folder) if row["event"] == "predicted"]
+    shares = {stage["stage"]: stage["share"] for stage in said["stages"]}
+    assert shares["pretrain"] == 2.0, "both nodes of its block"
+    assert shares["finetune"] == 1.0, "a node has one worker"
     assert not [job for job in slurm.jobs() if job.state in {"PENDING", "RUNNING"}]

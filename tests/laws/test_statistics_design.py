@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binom
 
 from campaign.cli.main import main
+from campaign.costs.benchmark import Benchmark
 from campaign.statistics.comparison import rate_ratio, ratio_interval
 from campaign.statistics.design import (
     Design,
@@ -103,6 +104,9 @@ def test_the_plan_says_items_labels_and_power(
 ) -> None:
     monkeypatch.setattr("campaign.plan.power._TRIALS", 40)
     monkeypatch.setattr("campaign.plan.power._TRIALS_OF_SEARCH", 20)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    unmeasured = Benchmark("local", "nowhere")
+    monkeypatch.setattr("campaign.costs.prediction.run_benchmark", lambda *_: unmeasured)
     (tmp_path / "campaign.toml").write_text(TINY)
 
     def said(*arguments: str) -> str:

@@ -1,0 +1,74 @@
+"""What a launch will take, said before it starts and compared with what it took.
+
+A launch predicts from its workspace's ledger and, for what that does not tell, from what
+`campaign plan` last measured for this workspace and site. Measurements are kept, not the sum that
+was made of them, so that the prediction is of just what this launch has left to do, and of nothing
+whose settings were changed since. A launch itself measures nothing: it is often a continuation, and
+should begin. What neither tells stays without a prediction, and the report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from campaign.costs.benchmark import keep_benchmark, kept_benchmark, run_benchmark
+from campaign.costs.cost import Cost, cost_of, unpriced
+from campaign.costs.rates import Rates, observations, recent_rows
+from campaign.costs.storage import Storage, storage_of
+from campaign.costs.todo import ToDo, todo_of
+from campaign.plan.build import Plan
+from campaign.plan.items import PlannedPart
+from campaign.sites.site import Site
+from campaign.workspace import Workspace
+from data_store.parts import find_part
+
+__all__ = ["Foresight", "foresee", "predicted_cost"]
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What a campaign will take: node-hours that are left, and what its workspace will hold."""
+
+    cost: Cost
+    storage: Storage
+
+
+def predicted_cost(parts: Sequence[PlannedPart], workspace: Workspace, site: Site) -> Cost:
+    """Node-hours of what is not made yet, by what is known already; nothing is measured."""
+    todo = todo_of(parts, workspace)
+    if not todo:
+        return Cost(site.site.name, (), ())
+    rates = _rates(todo, workspace, site)
+    return cost_of(todo, site, rates, kept_benchmark(workspace, site.site.name))
+
+
+def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
+    """What a plan will take; what no ledger tells is measured, in some seconds.
+
+    What was measured is kept for a launch.
+    """
+    todo = todo_of(plan.parts, workspace)
+    rates = _rates(todo, workspace, site)
+    lacking = unpriced(todo, rates)
+    benchmark = kept_benchmark(workspace, site.site.name)
+    if lacking:
+        benchmark = run_benchmark(plan.spec, lacking, site)
+        keep_benchmark(workspace, benchmark)
+    atoms, parameters = (benchmark.atoms, benchmark.parameters) if benchmark else (0, 0)
+    return Foresight(
+        cost_of(todo, site, rates, benchmark),
+        storage_of(plan.parts, workspace, atoms or _atoms(plan, workspace), parameters),
+    )
+
+
+def _rates(todo: Sequence[ToDo], workspace: Workspace, site: Site) -> Rates:
+    stages = {one.example.stage for one in todo}
+    return Rates(observations(recent_rows(workspace.ledger, stages)), site.site.name)
+
+
+def _atoms(plan: Plan, workspace: Workspace) -> int:
+    """Atoms of the molecule, if it is made."""
+    prepared = plan.the("prepare")
+    part = find_part(workspace.parts, prepared.stage, prepared.fingerprint)
+    return 0 if part is None else len(part.metadata["molecule"]["numbers"])
