@@ -90,6 +90,26 @@ def test_blocks_come_go_and_are_accounted_for(slurm: Cluster, workspace: Workspa
     assert all(row["node_hours"] <= row["nodes"] * 60.0 / 3600.0 for row in ended)
 
 
+def test_workers_run_inside_the_command_that_is_put_before_them(
+    slurm: Cluster, workspace: Workspace
+) -> None:
+    """As a container's command does: mounts of its own, and then the workers."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("mounts of its own are not allowed to every user, nor in every container")
+    seen = workspace.root / "namespaces"
+    wrapper = workspace.root / "inside"
+    note = f"readlink /proc/self/ns/mnt >> {seen}"
+    wrapper.write_text(f'#!/bin/sh\nexec unshare --mount sh -c \'{note}; exec "$@"\' in "$@"\n')
+    wrapper.chmod(0o755)
+    site = write_site(workspace.root)
+    text = site.read_text(encoding="utf-8")
+    site.write_text(text.replace("[pools.cpu]", f'[pools.cpu]\ncommand_prefix = "{wrapper}"'))
+    assert run([part(n) for n in range(3)], workspace, site).complete
+    inside = set(seen.read_text().split())
+    assert inside
+    assert str(Path("/proc/self/ns/mnt").readlink()) not in inside
+
+
 FAULTS: dict[str, Callable[[Cluster, str], None]] = {
     "cancelled by an operator": lambda cluster, job: cluster.cancel(job),
     "node down": lambda cluster, job: cluster.down(cluster.job(job).nodes[0]),
