@@ -13,7 +13,6 @@ what others take of the core does not count, what they take of its caches does.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -25,11 +24,10 @@ from apps.potential.registry import make_potential
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import AddGradient, Prices, compiled_gradient, plain_gradient
 from apps.training.labelled_set import LabelledSet
-from apps.training.loss import LossWeights
 from benchmarks.aspirin import NUMBERS, shaken
+from benchmarks.workloads import LOSS, processor_s
 
 _ROUNDS = 60
-_LOSS = LossWeights(1.0, 0.2)
 
 
 def main() -> None:
@@ -49,7 +47,7 @@ def main() -> None:
     )
     for batch in (32, 4):
         chosen, model = everything.take(torch.arange(batch)), FlatModel(potential)
-        ways = (plain_gradient(_LOSS), compiled_gradient(potential, _LOSS, batch))
+        ways = (plain_gradient(LOSS), compiled_gradient(potential, LOSS, batch))
         _compare(f"gradient, batch of {batch}", batch, *(_step(way, model, chosen) for way in ways))
 
 
@@ -61,7 +59,7 @@ def _compare(what: str, structures: int, *ways: Callable[[], object]) -> None:
     for way in ways:
         for _ in range(3):
             way()
-    times = np.array([[_seconds(way) for way in ways] for _ in range(_ROUNDS)])
+    times = np.array([[processor_s(way) for way in ways] for _ in range(_ROUNDS)])
     rates, ratios = structures / times, times[:, 0] / times[:, 1]
     low, high = np.percentile(ratios, [10, 90])
     print(
@@ -69,12 +67,6 @@ def _compare(what: str, structures: int, *ways: Callable[[], object]) -> None:
         f"{statistics.median(rates[:, 1]):.0f}/s; ratio {statistics.median(ratios):.2f} "
         f"(10 to 90 %: {low:.2f} to {high:.2f})"
     )
-
-
-def _seconds(way: Callable[[], object]) -> float:
-    began = time.process_time()
-    way()
-    return time.process_time() - began
 
 
 if __name__ == "__main__":

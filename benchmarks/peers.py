@@ -21,7 +21,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -34,7 +33,7 @@ from apps.training.flat_model import FlatModel
 from apps.training.gradient import compiled_gradient
 from apps.training.loop import _fresh, _step
 from benchmarks.aspirin import shaken
-from benchmarks.workloads import LOSS, block_of, labelled_of, potential_of, training_of
+from benchmarks.workloads import LOSS, block_of, labelled_of, potential_of, processor_s, training_of
 
 _ROUNDS = 5
 _CPU = torch.device("cpu")
@@ -87,7 +86,7 @@ def _training() -> float:
     world = World(0, 1, _CPU)
     step = partial(_step, model, gradient, state, settings, labelled, world, lambda: False)
     step()
-    return batch / median([_seconds(step) for _ in range(100)])
+    return batch / median([processor_s(step) for _ in range(100)])
 
 
 def _dynamics() -> float:
@@ -103,12 +102,6 @@ def _dynamics() -> float:
         raise RuntimeError("replicas failed: the benchmark does not measure what it says")
     segments = [end - begin for begin, end in itertools.pairwise(ends)]
     return replicas * block.settings.compact_every_steps / median(segments)
-
-
-def _seconds(way: Callable[[], object]) -> float:
-    began = time.process_time()
-    way()
-    return time.process_time() - began
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ Dynamics runs at 0.01 K on energies scaled by 1e-6, so that geometry and cost st
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -20,7 +23,7 @@ from apps.training.loss import LossWeights
 from benchmarks.aspirin import BONDS, NUMBERS, shaken
 from data_store.units import ATOMIC_MASSES_amu
 
-__all__ = ["LOSS", "block_of", "labelled_of", "potential_of", "training_of"]
+__all__ = ["LOSS", "block_of", "labelled_of", "potential_of", "processor_s", "training_of"]
 
 LOSS = LossWeights(1.0, 0.2)
 _TEMPERATURE_K = 0.01
@@ -60,3 +63,10 @@ def labelled_of(count: int, device: torch.device) -> LabelledSet:
 def training_of(batch: int) -> Training:
     """Training that never validates."""
     return Training(10**6, batch, 1e-3, 100, 0.01, 1e-3, 10.0, 0.99, LOSS, 10**6, True, 0)
+
+
+def processor_s(way: Callable[[], object]) -> float:
+    """Processor time of a call."""
+    began = time.process_time()
+    way()
+    return time.process_time() - began

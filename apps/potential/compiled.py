@@ -50,8 +50,9 @@ __all__ = [
 ]
 
 _CHUNK_ATOMS = {"cpu": 168, "cuda": 43_008}
-"""Most atoms of a chunk, unless one structure has more: on a core 8 structures of 21, on a GPU
-2,048 of them; larger ones gained nothing (`benchmarks.compiled`, `benchmarks.gpu`)."""
+"""Most atoms of a chunk, unless one structure has more: on a core 8 structures of 21, where
+larger ones gained nothing; on a GPU 2,048 of them, where 4,096 gained 3 % of speed and waste more
+of a batch that has shrunk (`benchmarks.gpu`)."""
 
 _REPAYING_ATOM_EVALUATIONS = {"cpu": 1_000_000, "cuda": 20_000_000}
 """Energies and forces of atoms from which on compiling is repaid: about half a minute's work. The

@@ -181,7 +181,7 @@ def _step(
 ) -> tuple[Tensor, bool]:
     """One step, in place: losses and norm of the gradient before it, and whether a rank stops.
 
-    Alone on a GPU nothing of it waits for the device.
+    Alone on a GPU it waits for the device once, where the batch's rows are copied there.
     """
     rows = rows_of_step(state.step, training.batch_size, len(labelled), training.seed)
     batch = labelled.take(rows)
