@@ -34,6 +34,7 @@ from campaign.workspace import Workspace
 from data_store.errors import InputError
 
 if TYPE_CHECKING:
+    from campaign.exchange import TrainedModel
     from campaign.launching import Outcome
 
 __all__ = ["Campaign"]
@@ -391,6 +392,18 @@ class Campaign:
             If there is no such stage, or nothing was launched.
         """
         return verify(self.launched_plan(), self.workspace, stage)
+
+    def models(self) -> list[TrainedModel]:
+        """Fine-tuned models that are there, with their weights files (docs/models.md).
+
+        Raises
+        ------
+        InputError
+            If nothing was launched.
+        """
+        from campaign.exchange import trained_models
+
+        return trained_models(self)
 
     def report(self) -> dict[str, Any]:
         """Write the report anew from what is there, and return what `report.json` holds.

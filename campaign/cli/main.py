@@ -38,6 +38,7 @@ from campaign.cli.options import (
     open_campaign,
     say,
 )
+from campaign.cli.package import package
 from campaign.cli.plan import plan
 from campaign.cli.sites import sites
 from campaign.plan.power import power_of
@@ -247,6 +248,7 @@ def export(
 
 app.command()(cancel)
 app.command()(doctor)
+app.command()(package)
 app.command()(retry)
 app.command()(why)
 app.add_typer(data, name="data")

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import ase.io
 import pytest
+import torch
 
 from apps.potential.calculator import CampaignCalculator
+from apps.potential.weights import load_potential, read_header
 from campaign import Campaign
 from campaign.cli.main import main
 from campaign.exchange import export_files
@@ -26,6 +28,7 @@ from data_store.extxyz import read_extxyz
 from data_store.parts import open_part, verify_part
 from tests.e2e.kills import KINDS, Quiet, interchange_of, processes_of
 from tests.e2e.tiny import finish, report, start
+from tests.unit import pages
 
 
 def wait_for_a_label(driver: subprocess.Popen[bytes], folder: Path) -> None:
@@ -103,6 +106,16 @@ def test_what_a_finished_campaign_offers(
         assert len(read_extxyz(target)) == count
     models = export_files(campaign, "models", tmp_path / "models")
     assert models["count"] == 2
+    printed = pages.blocks((pages.DOCS / "models.md").read_text(), "python")["list_models.py"]
+    exec(printed.replace("my-aspirin", str(quiet)), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for copied, model in zip(models["files"], campaign.models(), strict=True):
+        told = read_header(Path(copied).read_bytes())["extra"]
+        assert told == model.trained_on
+        assert (told["campaign"], told["arm"], told["labels"]) == ("tiny", model.arm, 8)
+        assert told["test"]["force_mae_eV_per_A"] > 0
+        one, two = (load_potential(Path(file)).state_dict() for file in (copied, model.file))
+        assert all(torch.equal(one[name], two[name]) for name in one)
     calculator = CampaignCalculator(Path(models["files"][0]))
     atoms = ase.io.read(tmp_path / "labels.extxyz")
     label = atoms.get_potential_energy()
