@@ -188,7 +188,6 @@ def package_model(
     machine: str = "any",
     *,
     precision: str = "as-saved",
-    threads: int = 1,
     trained_on: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a package of a weights file that torch opens without this project (docs/models.md).
@@ -202,8 +201,6 @@ def package_model(
     machine : {"any", "cpu", "cuda"}
         What it is for.
     precision : {"as-saved", "float32", "float64"}
-    threads : int
-        Of a package for ``cpu``.
     trained_on : mapping, optional
         By default what the weights file says of itself.
 
@@ -227,7 +224,7 @@ def package_model(
     told = (
         read_header(model.read_bytes(), str(model))["extra"] if trained_on is None else trained_on
     )
-    data = package_bytes(potential, machine, threads=threads, trained_on=told)
+    data = package_bytes(potential, machine, trained_on=told)
     write_atomic(to, data)
     return {
         "path": str(to),

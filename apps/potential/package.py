@@ -4,8 +4,8 @@ Two kinds, both archives named ``.pt2`` of the graph of `apps.potential.export`:
 
 - portable: read by ``torch.export.load``, on any machine and device;
 - compiled, by AOTInductor, for the processor or GPU of the machine that made it: read by
-  ``torch._inductor.aoti_load_package``, several times faster. It holds a library, which runs as
-  soon as it is loaded: open files only of people you trust.
+  ``torch._inductor.aoti_load_package``. It holds a library, which runs as soon as it is loaded:
+  open files only of people you trust. On a CPU its loops run on one thread.
 
 Both say in JSON what they compute, in which units and order of arguments, and what they were
 trained on. They are for using a model, not for training it on: that wants its weights
@@ -68,7 +68,6 @@ def package_bytes(
     potential: Potential,
     machine: str = "any",
     *,
-    threads: int = 1,
     trained_on: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Content of a package.
@@ -79,8 +78,6 @@ def package_bytes(
         Its precision is the package's.
     machine : {"any", "cpu", "cuda"}
         What it is for.
-    threads : int
-        Of the loops of a package for ``cpu``. On several, sums are in no fixed order.
     trained_on : mapping, optional
         JSON that is handed on in the description.
 
@@ -102,8 +99,7 @@ def package_bytes(
     about = _description(there, trained_on or {})
     if machine == "any":
         return _portable(program, about)
-    about["compiled_for"] = {"device": machine, "threads": threads if machine == "cpu" else None}
-    return _compiled(program, there, about, threads)
+    return _compiled(program, there, {**about, "compiled_for": machine})
 
 
 def _description(potential: Potential, trained_on: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,14 +127,13 @@ def _portable(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def _compiled(
-    program: ExportedProgram, potential: Potential, about: dict[str, Any], threads: int
-) -> bytes:
+def _compiled(program: ExportedProgram, potential: Potential, about: dict[str, Any]) -> bytes:
     options = {
         "aot_inductor.metadata": {METADATA: json.dumps(about)},
         # Its graph is right below the sizes that its heuristics assume, as `check_same` sees.
         "aot_inductor.check_lowerbound": False,
-        "cpp.threads": threads,
+        # On several, sums over neighbours would be in no fixed order (and torch 2.13 fails).
+        "cpp.threads": 1,
     }
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -152,7 +147,7 @@ def _compiled(
         except (RuntimeError, OSError) as error:
             raise InputError(
                 f"the potential cannot be compiled on this machine: {first_line(error)}",
-                "install a C++ compiler (g++), or make a portable package: --for any",
+                "compiling needs a C++ compiler (g++); a portable package does not: --for any",
             ) from error
         check_same(run, potential)
         return Path(file).read_bytes()

@@ -18,7 +18,9 @@ def package(
     model: Annotated[
         Path, typer.Argument(help="Weights file, as `campaign export FOLDER models` writes them.")
     ],
-    to: Annotated[Path, typer.Option(metavar="FILE", help="New file, by custom named .pt2.")],
+    to: Annotated[
+        Path, typer.Option(metavar="FILE", help="New file; its name by custom ends in .pt2.")
+    ],
     machine: Annotated[
         str,
         typer.Option(
@@ -28,13 +30,10 @@ def package(
         ),
     ] = "any",
     precision: Annotated[str, typer.Option(help="as-saved, float32 or float64.")] = "as-saved",
-    threads: Annotated[
-        int, typer.Option(min=1, help="Of a package for cpu; more than one suits large boxes.")
-    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as a file that torch alone can use: energy and forces, no training."""
-    found = package_model(model, to, machine, precision=precision, threads=threads)
+    found = package_model(model, to, machine, precision=precision)
     if as_json:
         say(found)
         return

@@ -53,18 +53,17 @@ def test_it_writes_a_model_that_torch_opens(run: Run, tmp_path: Path, model: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "expected"),
+    ("arguments", "expected"),
     [
-        (("--for", "gpu"), 2, "valid: any, cpu, cuda"),
-        (("--precision", "float16"), 2, "valid: as-saved, float32, float64"),
-        (("--threads", "0"), 2, "equal to 1"),
+        (("--for", "gpu"), "valid: any, cpu, cuda"),
+        (("--precision", "float16"), "valid: as-saved, float32, float64"),
     ],
 )
 def test_mistakes_are_answered(
-    run: Run, tmp_path: Path, model: Path, arguments: tuple[str, ...], code: int, expected: str
+    run: Run, tmp_path: Path, model: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
-    found, _, err = run("package", str(model), "--to", str(tmp_path / "new.pt2"), *arguments)
-    assert found == code
+    code, _, err = run("package", str(model), "--to", str(tmp_path / "new.pt2"), *arguments)
+    assert code == 2
     assert expected in err
     assert not (tmp_path / "new.pt2").exists()
 

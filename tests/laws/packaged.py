@@ -107,11 +107,14 @@ class Answer:
         In eV/Å.
     about : dict
         Its description, and by kind what it said to arguments that it should refuse.
+    file : Path
+        The package.
     """
 
     energies: list[float]
     forces: list[np.ndarray]
     about: dict[str, Any]
+    file: Path
 
 
 def structures() -> list[ase.Atoms]:
@@ -182,6 +185,7 @@ def ask(folder: Path, files: dict[str, Path], compiled: frozenset[str]) -> dict[
                 [float(found[f"{name}/{i}/energy"]) for i in range(count)],
                 [found[f"{name}/{i}/forces"] for i in range(count)],
                 about[name],
+                file,
             )
-            for name in files
+            for name, file in files.items()
         }

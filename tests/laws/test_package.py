@@ -6,7 +6,7 @@ import copy
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from apps.potential.weights import save_bytes
 from data_store.errors import InputError
 from tests.laws.packaged import PAGE, Answer, ask, structures
 from tests.unit import pages
+
+pytestmark = pytest.mark.timeout(900)  # compiling, on a machine that does much else
 
 SHIFTS_eV = torch.tensor([-13.6, -1036.0, -2041.3], dtype=torch.float64)
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
@@ -136,13 +138,13 @@ def test_strangers_get_what_the_potential_gives_in_all_sizes(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_another_model_is_told_apart(usual: dict[str, Answer]) -> None:
-    """The comparison sees weights that differ by a millionth of a millionth, and more."""
+    """The comparison sees a billionth."""
     case = Case(prior="zbl", precision="float64")
     found = usual[case.name]
     assert_same(case, found)
     slightly = [forces * (1 + 1e-9) for forces in found.forces]
     with pytest.raises(AssertionError):
-        assert_same(case, Answer(found.energies, slightly, found.about))
+        assert_same(case, replace(found, forces=slightly))
 
 
 @pytest.mark.slow
@@ -169,8 +171,7 @@ def test_it_says_what_it_is(usual: dict[str, Answer], case: Case) -> None:
     assert about["trained_on"] == {"campaign": "ours", "seed": 3}
     assert tuple(about["arguments"]) == export.INPUTS
     assert about["results"]["forces"]["unit"] == "eV/Å"
-    device = {"device": "cpu", "threads": 1}
-    assert about["compiled_for"] == (device if case.machine == "cpu" else None)
+    assert about["compiled_for"] == (None if case.machine == "any" else case.machine)
 
 
 def test_a_portable_file_holds_no_pickle() -> None:
@@ -184,11 +185,13 @@ def test_a_portable_file_holds_no_pickle() -> None:
         assert not data.startswith((b"\x80", b"PK")), f"{name} is a pickle, or an archive of one"
 
 
-def test_nothing_of_it_is_tied_to_a_device() -> None:
+@pytest.mark.slow
+def test_nothing_of_it_is_tied_to_a_device(usual: dict[str, Answer]) -> None:
     """Moved to the device without memory, where a tensor left behind would be an error."""
     from torch.export.passes import move_to_device_pass
 
-    program = torch.export.load(io.BytesIO(package_bytes(Case(prior="zbl").potential())))
+    file = usual[Case(prior="zbl", precision="float64").name].file
+    program = torch.export.load(file)
     arguments = [tensor.to("meta") for tensor in example(Springs())]
     energy, forces = move_to_device_pass(program, "meta").module()(*arguments)
     assert (energy.device.type, forces.device.type) == ("meta", "meta")
