@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from apps.dynamics.forces import compiled_force_function
+from apps.dynamics.forces import compiled_force_function, suits_native
 from apps.potential.evaluate import molecular_force_function
 from apps.potential.registry import make_potential
 from apps.training.flat_model import FlatModel
@@ -35,7 +35,7 @@ def main() -> None:
     numbers, positions = torch.tensor(NUMBERS), shaken(32)
     potential = make_potential("painn", "small", [1, 6, 8], 5.0, seed=0)
     plain = molecular_force_function(potential, numbers)
-    fast = compiled_force_function(potential, numbers, 32)
+    fast = compiled_force_function(potential, numbers, 32, native=suits_native(potential))
     _compare(
         "energies and forces, 32 replicas", 32, lambda: plain(positions), lambda: fast(positions)
     )

@@ -13,7 +13,7 @@ import torch
 
 from apps.dynamics.criteria import Watched
 from apps.dynamics.engine import Block
-from apps.dynamics.forces import compiled_force_function
+from apps.dynamics.forces import compiled_force_function, suits_native
 from apps.dynamics.settings import DynamicsSettings
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
@@ -48,7 +48,8 @@ def block_of(size: str, replicas: int, steps: int, device: torch.device) -> Bloc
     least = torch.full((len(others),), 0.5, dtype=torch.float64, device=device)
     watched = Watched(numbers, masses, bonds, lengths, others, least, 1e3, _TEMPERATURE_K)
     settings = DynamicsSettings(length_ps=steps * 0.5e-3)
-    function = compiled_force_function(potential, numbers, replicas)
+    native = suits_native(potential)
+    function = compiled_force_function(potential, numbers, replicas, native=native)
     return Block(function, watched, settings, _TEMPERATURE_K, 0, replicas, device)
 
 

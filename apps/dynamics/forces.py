@@ -1,17 +1,20 @@
 """Energies and forces of a block's replicas, compiled where the run is long enough to repay it.
 
 The compiled form takes replicas in chunks of a fixed number of rows, so that who has left the batch
-changes neither the graph nor the rounding of those who are left.
+changes neither the graph nor the rounding of those who are left. On one core sums over pairs are
+those of `apps.potential.native`, where it can be built; on several, and on a GPU, all pairs of a
+molecule go through matrix products.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from apps.potential.batch import DenseBatch
+from apps.potential.batch import Batch, DenseBatch, PairBatch
 from apps.potential.compiled import (
     Case,
     Compiled,
@@ -26,19 +29,28 @@ from apps.potential.compiled import (
 )
 from apps.potential.evaluate import ForceFunction, energies_and_forces, molecular_force_function
 from apps.potential.protocol import Potential
+from apps.potential.tables import all_pairs
 
-__all__ = ["compiled_force_function", "force_function_for"]
+__all__ = ["compiled_force_function", "force_function_for", "graph_of", "suits_native"]
+
+_NATIVE_TIMES = 2
+"""Chunks are so many times as large where the tensors of all pairs are never made."""
 
 
 class _EnergiesAndForces(nn.Module):
-    """Of a dense batch; a module, so that its state can be taken out."""
+    """Of a batch of one kind; a module, so that its state can be taken out."""
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Potential, kind: Callable[..., Batch]) -> None:
         super().__init__()
-        self.potential = potential
+        self.potential, self.kind = potential, kind
 
-    def forward(self, numbers: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        return energies_and_forces(self.potential, DenseBatch(numbers, positions))
+    def forward(self, *fields: Tensor) -> tuple[Tensor, Tensor]:
+        return energies_and_forces(self.potential, self.kind(*fields))
+
+
+def suits_native(potential: Potential) -> bool:
+    """Whether pairs listed once are its fastest way: one core, where the tensors of all wait."""
+    return potential.tables and potential.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def force_function_for(
@@ -63,34 +75,50 @@ def force_function_for(
     evaluation = repays(potential, numbers.device, float(replicas * steps * len(numbers)))
     if not evaluation.compiled:
         return plain, evaluation
+    native = suits_native(potential)
     try:
-        fast = compiled_force_function(potential, numbers, replicas)
+        fast = compiled_force_function(potential, numbers, replicas, native=native)
         sample = _scattered(len(numbers)).to(numbers.device)
         compare(fast(sample), plain(sample))
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
-    return fast, evaluation
+    return fast, Evaluation(True, native=native)
 
 
-def compiled_force_function(potential: Potential, numbers: Tensor, replicas: int) -> ForceFunction:
+def compiled_force_function(
+    potential: Potential, numbers: Tensor, replicas: int, *, native: bool = False
+) -> ForceFunction:
     """Energies (with shift) and forces of float64 positions of up to so many replicas, or more.
+
+    Parameters
+    ----------
+    potential : Potential
+    numbers : Tensor of int64, shape (N,)
+    replicas : int
+    native : bool
+        Whether sums over pairs are made by code of our own; only where it `suits_native`.
 
     Raises
     ------
     RuntimeError
         If it cannot be compiled.
     """
-    rows = rows_of_chunk(replicas, len(numbers), potential.device)
-    graph = _graph(Case("energies and forces", potential, rows, len(numbers)))
+    atoms = len(numbers)
+    times = _NATIVE_TIMES if native else 1
+    rows = rows_of_chunk(replicas, atoms, potential.device, times=times)
+    kinds = numbers.repeat(rows, 1)
+    listed = [part.repeat(rows, 1, 1) for part in all_pairs(atoms)] if native else []
+    sample = _scattered(atoms, rows).to(potential.device)
+    graph = graph_of(potential, PairBatch if native else DenseBatch, (kinds, sample, *listed))
     weights = flat_weights(potential)
     buffers = [buffer.detach().clone() for buffer in potential.buffers()]
-    shift, kinds = potential.shift_eV[numbers].sum(), numbers.repeat(rows, 1)
+    shift = potential.shift_eV[numbers].sum()
 
     def force_function(positions: Tensor) -> tuple[Tensor, Tensor]:
         count = len(positions)
         filling = positions[:1].expand(-count % rows, -1, -1)
         chunks = torch.cat([positions, filling]).split(rows)
-        found = [graph(weights, buffers, kinds, chunk) for chunk in chunks]
+        found = [graph(weights, buffers, kinds, chunk, *listed) for chunk in chunks]
         energies = torch.cat([energies for energies, _ in found])[:count]
         forces = torch.cat([forces for _, forces in found])[:count]
         return energies.to(torch.float64) + shift, forces
@@ -98,13 +126,28 @@ def compiled_force_function(potential: Potential, numbers: Tensor, replicas: int
     return force_function
 
 
+def graph_of(
+    potential: Potential, kind: Callable[..., Batch], fields: tuple[Tensor, ...]
+) -> Compiled:
+    """Energies and forces as a graph of weights, buffers and fields like those of a batch.
+
+    Equal shapes share it, whatever the elements, weights and lists.
+
+    Raises
+    ------
+    RuntimeError
+        If it cannot be compiled.
+    """
+    rows, atoms = fields[0].shape
+    details = (kind, *(field.shape for field in fields[2:]))
+    return _graph(Case("energies and forces", potential, rows, atoms, details, fields))
+
+
 @lru_cache(maxsize=8)
 def _graph(case: Case) -> Compiled:
-    potential = case.potential
-    numbers = torch.full((case.rows, case.atoms), potential.species[0], device=potential.device)
-    state = (flat_weights(potential), list(potential.buffers()))
-    positions = _scattered(case.atoms, case.rows).to(potential.device)
-    return compiled(Stateless(_EnergiesAndForces(potential)), (*state, numbers, positions))
+    state = (flat_weights(case.potential), list(case.potential.buffers()))
+    function = Stateless(_EnergiesAndForces(case.potential, case.details[0]))
+    return compiled(function, (*state, *case.like))
 
 
 def _scattered(atoms: int, rows: int = 3) -> Tensor:

@@ -73,13 +73,18 @@ class Evaluation:
     compiled : bool
     why_not : str
         Empty where it is.
+    native : bool
+        Whether sums over pairs are made by code of our own (`apps.potential.native`).
     """
 
     compiled: bool
     why_not: str = ""
+    native: bool = False
 
     def __str__(self) -> str:
-        return "compiled" if self.compiled else f"as defined ({self.why_not})"
+        if not self.compiled:
+            return f"as defined ({self.why_not})"
+        return "compiled, pairs by C++" if self.native else "compiled"
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class Case:
         Shape of a chunk.
     details : tuple
         What else is fixed in the graph.
+    like : tuple of Tensor
+        Arguments of the graph's shapes and types to trace it with: their values do not matter.
     """
 
     kind: str
@@ -103,6 +110,7 @@ class Case:
     rows: int
     atoms: int
     details: tuple[Any, ...] = ()
+    like: tuple[Tensor, ...] = field(default=(), compare=False)
     identity: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -142,9 +150,12 @@ def flat_weights(potential: Potential) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in potential.parameters()])
 
 
-def rows_of_chunk(count: int, atoms: int, device: torch.device) -> int:
-    """Structures of a chunk, such that `count` of them fill as few and as even chunks as may be."""
-    most = max(1, _CHUNK_ATOMS[device.type] // atoms)
+def rows_of_chunk(count: int, atoms: int, device: torch.device, *, times: int = 1) -> int:
+    """Structures of a chunk, such that `count` of them fill as few and as even chunks as may be.
+
+    `times` as many where as much less is kept of each.
+    """
+    most = max(1, times * _CHUNK_ATOMS[device.type] // atoms)
     return math.ceil(count / math.ceil(count / most))
 
 

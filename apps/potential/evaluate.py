@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from apps.potential.batch import Batch, DenseBatch
+from apps.potential.batch import Batch, DenseBatch, GraphBatch
 from apps.potential.protocol import Potential
 
 __all__ = ["ForceFunction", "energies_and_forces", "molecular_force_function", "total_energies"]
@@ -26,7 +26,7 @@ def energies_and_forces(
     Parameters
     ----------
     potential : Potential
-    batch : DenseBatch or GraphBatch
+    batch : DenseBatch, GraphBatch or TableBatch
     create_graph : bool
         Whether the forces will be differentiated (training).
 
@@ -47,9 +47,9 @@ def energies_and_forces(
 def total_energies(potential: Potential, batch: Batch, network_energies: Tensor) -> Tensor:
     """Energies with the shift of each element, in float64 and eV; shape (structures,)."""
     atomic = potential.shift_eV[batch.numbers] * (batch.numbers > 0)
-    if isinstance(batch, DenseBatch):
-        return network_energies.to(torch.float64) + atomic.sum(-1)
-    return network_energies.to(torch.float64).index_add(0, batch.structure, atomic)
+    if isinstance(batch, GraphBatch):
+        return network_energies.to(torch.float64).index_add(0, batch.structure, atomic)
+    return network_energies.to(torch.float64) + atomic.sum(-1)
 
 
 def molecular_force_function(potential: Potential, numbers: Tensor) -> ForceFunction:

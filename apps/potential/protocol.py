@@ -39,9 +39,11 @@ class Potential(nn.Module, ABC):
     shift_eV : Tensor of float64, shape (119,)
         Energy per atom of each element, added outside the network.
     traceable : bool
-        Whether the energy of a dense batch is one sequence of tensor operations, the same for all
-        batches of a shape: no branch and no size that depends on values. Long work is then compiled
-        (`apps.potential.compiled`).
+        Whether the energy of a dense batch (of a table batch, where it takes them) is one sequence
+        of tensor operations, the same for all batches of a shape: no branch and no size that
+        depends on values. Long work is then compiled (`apps.potential.compiled`).
+    tables : bool
+        Whether it takes a `TableBatch`. Others are handed a `GraphBatch` instead.
     """
 
     scale: Tensor
@@ -49,6 +51,7 @@ class Potential(nn.Module, ABC):
     species_index: Tensor
     prior: str = "none"
     traceable: bool = False
+    tables: bool = False
 
     def __init__(
         self, architecture: str, size: str, species: Sequence[int], cutoff_A: float

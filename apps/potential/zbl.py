@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apps.potential.batch import Batch, DenseBatch, GraphBatch
+from apps.potential.batch import Batch, DenseBatch, GraphBatch, PairBatch, TableBatch
 from apps.potential.radial import quintic_envelope
+from apps.potential.tables import numbers_of_neighbours, pair_vectors
 from data_store.units import BOHR_A, COVALENT_RADII_A, HARTREE_eV
 
 __all__ = ["ZBL"]
@@ -65,6 +66,10 @@ class ZBL(nn.Module):
         """Energies in eV, differentiable in positions; shape (structures,)."""
         if isinstance(batch, DenseBatch):
             return self._dense(batch, dtype)
+        if isinstance(batch, TableBatch):
+            return self._tabled(batch, dtype)
+        if isinstance(batch, PairBatch):
+            return self._once(batch, dtype)
         return self._listed(batch, dtype)
 
     def reach_A(self, numbers: Iterable[int]) -> float:
@@ -95,6 +100,19 @@ class ZBL(nn.Module):
         absent = itself | (centre == 0) | (neighbour == 0)
         squared = (vectors * vectors).sum(-1).masked_fill(absent, _APART_A**2)
         return 0.5 * self.pair_energy(centre, neighbour, torch.sqrt(squared)).sum((1, 2))
+
+    def _tabled(self, batch: TableBatch, dtype: torch.dtype) -> Tensor:
+        vectors = pair_vectors(batch, dtype)
+        squared = (vectors * vectors).sum(-1).masked_fill(~batch.used, _APART_A**2)
+        centre, neighbour = batch.numbers.unsqueeze(2), numbers_of_neighbours(batch)
+        return 0.5 * self.pair_energy(centre, neighbour, torch.sqrt(squared)).sum((1, 2))
+
+    def _once(self, batch: PairBatch, dtype: torch.dtype) -> Tensor:
+        rows = torch.arange(len(batch.pairs), device=batch.pairs.device).unsqueeze(1)
+        i, j = batch.pairs.unbind(-1)
+        vectors = (batch.positions[rows, j] + batch.shifts - batch.positions[rows, i]).to(dtype)
+        distances = torch.sqrt((vectors * vectors).sum(-1))
+        return self.pair_energy(batch.numbers[rows, i], batch.numbers[rows, j], distances).sum(1)
 
     def _listed(self, batch: GraphBatch, dtype: torch.dtype) -> Tensor:
         x, (centre, neighbour) = batch.positions, batch.pairs

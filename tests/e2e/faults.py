@@ -22,7 +22,7 @@ import psutil
 
 from data_store.streams import stream
 from tests.e2e.kills import processes_of
-from tests.e2e.tiny import environment, start
+from tests.e2e.tiny import environment, events, start
 from tests.slurm.cluster import Cluster
 
 __all__ = ["FAULTS", "Storm", "weather"]
@@ -219,7 +219,7 @@ def weather(cluster: Cluster, folder: Path, site: Path, storm: Storm) -> str:
                 storm.hits[storm.kinds.pop(0)] += 1
                 if driver.poll() is not None:
                     driver = start(folder, *arguments, PYTHONPATH=str(ROOT))
-                _wait_for_progress(folder, driver)
+                _wait_for_progress(cluster, folder, storm, driver)
             time.sleep(_TICK_S)
     finally:
         driver.kill()
@@ -261,12 +261,25 @@ def _cancel(folder: Path) -> None:
     )  # fmt: skip
 
 
-def _wait_for_progress(folder: Path, driver: subprocess.Popen[bytes]) -> None:
+def _wait_for_progress(
+    cluster: Cluster, folder: Path, storm: Storm, driver: subprocess.Popen[bytes]
+) -> None:
     """Wait until something more was finished, or the campaign has ended."""
     before, deadline = _finished(folder), time.monotonic() + PATIENCE_S
     while driver.poll() is None and _finished(folder) <= before:
-        assert time.monotonic() < deadline, (folder / "output.txt").read_text()
+        assert time.monotonic() < deadline, _standstill(cluster, folder, storm)
         time.sleep(_TICK_S)
+
+
+def _standstill(cluster: Cluster, folder: Path, storm: Storm) -> str:
+    """All that is known of a campaign in which nothing moves."""
+    running = [path.read_text() for path in (folder / "workspace" / "running").glob("*.json")]
+    said = [json.dumps(row) for row in events(folder)[-80:]]
+    return "\n".join([
+        f"hits: {dict(storm.hits)}, to come: {storm.kinds}", (folder / "output.txt").read_text(),
+        *said, "jobs:", *map(str, cluster.jobs()), "nodes:", str(cluster.states()),
+        "in flight:", *running,
+    ])  # fmt: skip
 
 
 def _finished(folder: Path) -> int:

@@ -48,10 +48,12 @@ def largest_difference(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) 
     )
 
 
-def test_compiled_energies_and_forces_are_those_of_the_potential() -> None:
+@pytest.mark.parametrize("native", [False, True], ids=["dense", "native"])
+def test_compiled_energies_and_forces_are_those_of_the_potential(native: bool) -> None:
+    dynamics_forces._graph.cache_clear()
     for seed in (0, 1):  # the second model of an architecture uses the graph of the first
         potential = some_potential(seed)
-        compiled = compiled_force_function(potential, NUMBERS, 12)
+        compiled = compiled_force_function(potential, NUMBERS, 12, native=native)
         plain = molecular_force_function(potential, NUMBERS)
         x = scattered(12, seed)
         assert largest_difference(compiled(x), plain(x)) < 2e-6
@@ -80,6 +82,7 @@ def test_chunks_are_few_and_even() -> None:
     assert rows_of_chunk(20, 21, CPU) == 7  # three of 7, 7 and 6, not 8, 8 and 4
     assert rows_of_chunk(5, 21, CPU) == 5
     assert rows_of_chunk(4, 1000, CPU) == 1
+    assert rows_of_chunk(32, 21, CPU, times=2) == 16
     assert rows_of_chunk(4096, 21, torch.device("cuda")) == 2048
     for count in range(1, 60):
         rows = rows_of_chunk(count, 21, CPU)
@@ -99,7 +102,7 @@ def test_work_that_cannot_or_need_not_be_compiled_is_done_as_defined_and_says_wh
 
 
 def test_a_graph_that_is_not_the_potential_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*_: object) -> object:
+    def wrong(*_: object, **__: object) -> object:
         plain = molecular_force_function(some_potential(0), NUMBERS)
         return lambda x: (plain(x)[0], 1.001 * plain(x)[1])
 

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from apps.potential import radial
-from apps.potential.batch import Batch, DenseBatch, GraphBatch
+from apps.potential.batch import Batch, DenseBatch, PairBatch, TableBatch
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
 from apps.potential.painn import PaiNN
 from apps.potential.prior import PRIORS
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential, potential_names
+from apps.potential.tables import Table, neighbour_table, pairs_once
 from data_store.streams import stream
 
 CUTOFF_A = 4.0
@@ -38,6 +39,34 @@ def listed(numbers: np.ndarray, positions: np.ndarray) -> Batch:
     return graph_batch([numbers], [positions], [np.zeros((3, 3))], [np.zeros(3, bool)], CUTOFF_A)
 
 
+def tabled(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+    return periodic_table(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool))
+
+
+def periodic_table(
+    numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> TableBatch:
+    """Table with a skin of half an Ångström."""
+    x, box = torch.tensor(positions)[None], torch.tensor(cell)
+    periodic = (bool(pbc[0]), bool(pbc[1]), bool(pbc[2]))
+    table = neighbour_table(x, box, periodic, CUTOFF_A + 0.5)
+    return TableBatch(torch.tensor(numbers)[None], x, **vars(table))
+
+
+def once(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+    return periodic_once(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool))
+
+
+def periodic_once(
+    numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> PairBatch:
+    """Pairs of a table, each once."""
+    table = periodic_table(numbers, positions, cell, pbc)
+    kept = {name: getattr(table, name) for name in ("neighbours", "reverse", "shifts", "used")}
+    pairs, shifts = pairs_once(Table(**kept))
+    return PairBatch(table.numbers, table.positions, pairs, shifts)
+
+
 CASES = [(name, prior) for name in potential_names() for prior in ("none", *PRIORS)]
 
 
@@ -52,9 +81,11 @@ def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return made
 
 
-@pytest.fixture(params=[dense, listed])
-def batch_of(request: pytest.FixtureRequest) -> BatchOf:
+@pytest.fixture(params=[dense, listed, tabled, once])
+def batch_of(request: pytest.FixtureRequest, potential: Potential) -> BatchOf:
     chosen: BatchOf = request.param
+    if chosen in (tabled, once) and not potential.tables:
+        pytest.skip(f"{potential.architecture} takes no tables")
     return chosen
 
 
@@ -123,9 +154,9 @@ def test_forces_are_the_gradient(potential: Potential, batch_of: BatchOf) -> Non
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-10)
 
 
-def test_dense_and_listed_agree(potential: Potential) -> None:
+def test_all_batches_agree(potential: Potential, batch_of: BatchOf) -> None:
     x = geometry()
-    one, two = (evaluate(potential, make(NUMBERS, x)) for make in (dense, listed))
+    one, two = (evaluate(potential, make(NUMBERS, x)) for make in (dense, batch_of))
     assert one[0] == pytest.approx(two[0], abs=1e-10)
     np.testing.assert_allclose(one[1], two[1], atol=1e-10)
 
@@ -183,8 +214,9 @@ def test_nothing_jumps_at_the_cutoff(potential: Potential, batch_of: BatchOf) ->
     assert derivative < 1e-3
 
 
+@pytest.mark.parametrize("made_of", [dense, listed, tabled])
 def test_bare_bessel_functions_jump_and_are_caught(
-    monkeypatch: pytest.MonkeyPatch, batch_of: BatchOf
+    monkeypatch: pytest.MonkeyPatch, made_of: BatchOf
 ) -> None:
     def no_envelope(ratio: Tensor) -> Tensor:
         # What is left vanishes at the cutoff, but its slope does not.
@@ -192,16 +224,23 @@ def test_bare_bessel_functions_jump_and_are_caught(
 
     monkeypatch.setattr(radial, "quintic_envelope", no_envelope)
     potential = make_potential("painn", "small", [1, 6, 8], CUTOFF_A, seed=3).double()
-    _, force, derivative = _largest_jumps(potential, batch_of)
+    _, force, derivative = _largest_jumps(potential, made_of)
     assert force > 1e-6
     assert derivative > 1e-3
 
 
-def test_a_supercell_has_the_energy_of_its_cells(potential: Potential) -> None:
+@pytest.mark.parametrize("form", [None, periodic_table, periodic_once])
+def test_a_supercell_has_the_energy_of_its_cells(
+    potential: Potential, form: Callable[..., Batch] | None
+) -> None:
+    if form and not potential.tables:
+        pytest.skip(f"{potential.architecture} takes no tables")
     x, cell = geometry(), np.diag([5.0, 4.5, 4.2]) + 0.1
     pbc = np.ones(3, bool)
 
-    def periodic(numbers: np.ndarray, positions: np.ndarray, box: np.ndarray) -> GraphBatch:
+    def periodic(numbers: np.ndarray, positions: np.ndarray, box: np.ndarray) -> Batch:
+        if form:
+            return form(numbers, positions, box, pbc)
         return graph_batch([numbers], [positions], [box], [pbc], CUTOFF_A)
 
     energy, forces = evaluate(potential, periodic(NUMBERS, x, cell))
