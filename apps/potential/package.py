@@ -14,6 +14,7 @@ trained on. They are for using a model, not for training it on: that wants its w
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import tempfile
@@ -94,7 +95,7 @@ def package_bytes(
             "a package for cuda is compiled on a machine with a CUDA device, and there is none",
             "make it there, or a portable one, which runs on GPUs too (docs/models.md)",
         )
-    there = potential.to("cpu" if machine == "any" else machine)
+    there = copy.deepcopy(potential).to("cpu" if machine == "any" else machine)
     program = export_program(there)
     about = _description(there, trained_on or {})
     if machine == "any":
