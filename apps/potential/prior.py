@@ -42,7 +42,7 @@ class WithPrior(Potential):
     def __init__(self, network: Potential, prior: str) -> None:
         super().__init__(network.architecture, network.size, network.species, network.cutoff_A)
         self.prior, self.network, self.term = prior, network, PRIORS[prior]()
-        self.traceable = network.traceable
+        self.traceable, self.hyperparameters = network.traceable, network.hyperparameters
         reach = self.term.reach_A(self.species)
         if reach > self.cutoff_A:
             raise InputError(
