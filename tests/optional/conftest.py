@@ -7,6 +7,9 @@ import os
 import pytest
 
 from apps.potential import mace
+from tests.integration.test_simulate import parts
+
+__all__ = ["mace_is_here", "parts"]
 
 
 @pytest.fixture(scope="session", autouse=True)

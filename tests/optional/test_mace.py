@@ -29,6 +29,7 @@ from apps.potential.mace import MACE, mace_library
 from apps.potential.mace_file import TOLERANCE, convert_mace_file
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
+from apps.potential.settings import PotentialSettings
 from apps.potential.weights import load_potential, read_header, save_bytes
 from apps.training.accuracy import accuracy
 from apps.training.distributed import World
@@ -36,9 +37,12 @@ from apps.training.loop import TrainingOutcome, train
 from apps.training.refit import force_rms, refit
 from campaign.cli.main import app
 from data_store.errors import InputError, StoreError
+from data_store.parts import write_part
 from data_store.streams import stream
+from tests.integration.test_simulate import REPLICAS, finished, request, runs_of
 from tests.laws.dynamics_systems import make_block, run, total_energies, watched
 from tests.laws.training_toys import NUMBERS, REST, toy_set, toy_training
+from tests.unit.test_starting import one_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 SPECIES = [1, 6, 8]
@@ -251,6 +255,32 @@ def test_the_command_converts_and_tells_what_to_write(
     }  # fmt: skip
     assert said["force_error"] <= TOLERANCE
     assert load_potential(to).species == tuple(SPECIES)
+
+
+@pytest.fixture
+def start(module: Callable[..., Any], tmp_path: Path) -> Path:
+    """Weights converted from a file of MACE that knows more elements than the labels hold."""
+    path = tmp_path / "start.safetensors"
+    path.write_bytes(save_bytes(convert_mace_file(saved(module(), tmp_path)).potential))
+    return path
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_the_tasks_train_what_a_file_gave_and_run_its_dynamics(
+    stage: str, start: Path, tmp_path: Path, parts: dict[str, str]
+) -> None:
+    chosen = PotentialSettings(
+        architecture="mace", size="file", cutoff_A=4.5, start_from=str(start)
+    )
+    given, found = load_potential(start), one_step(stage, tmp_path / "trained", start, chosen)
+    assert (found.species, found.hyperparameters) == (given.species, given.hyperparameters)
+    for ours, theirs in zip(found.parameters(), given.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    assert abs(float(found.shift_eV[8]) - float(given.shift_eV[8])) > 1.0, "refitted to the labels"
+    files = {"model.safetensors": save_bytes(found)}
+    model = write_part(tmp_path / "parts", "finetune", "mace", {}, {}, files=files)
+    asked = request(tmp_path, {**parts, "model": str(model.path)}, length_ps=0.02)
+    assert len(runs_of(finished(asked))) == REPLICAS
 
 
 def test_importing_mace_leaves_no_way_for_pickles_behind() -> None:

@@ -77,7 +77,9 @@ def test_what_contradicts_the_file_is_refused_before_anything_runs(tmp_path: Pat
         starting_potential(PotentialSettings(), [1, 7], 0, start_file(tmp_path))
 
 
-def request(folder: Path, start: Path, stage: str, **settings: Any) -> Request:
+def request(
+    folder: Path, start: Path, stage: str, chosen: PotentialSettings, **settings: Any
+) -> Request:
     """One step so small that the weights stay what they were."""
     columns = structures_to_columns(toy_structures(24))
     split = {
@@ -91,7 +93,7 @@ def request(folder: Path, start: Path, stage: str, **settings: Any) -> Request:
     }
     return Request(
         str(folder), str(folder / "work"), stage, "f" * 64,
-        {"potential": PotentialSettings().model_dump(mode="json"), **settings}, 0,
+        {"potential": chosen.model_dump(mode="json"), **settings}, 0,
         key={"arm": "scratch", "labels": 18, "seed": 0}, files={"start": str(start)},
         inputs={role: [str(part.path)] for role, part in inputs.items()},
     )  # fmt: skip
@@ -102,14 +104,19 @@ def trained(answer: dict[str, Any]) -> Potential:
     return load_potential(open_part(Path(answer["path"])).file("model.safetensors"))
 
 
-def one_step(stage: str, folder: Path, start: Path) -> Potential:
+def one_step(
+    stage: str, folder: Path, start: Path, chosen: PotentialSettings | None = None
+) -> Potential:
+    """What the task makes of a weights file, with next to no training."""
+    chosen = chosen or PotentialSettings()
     common = {"steps": 1, "batch_size": 4, "warmup_steps": 0}
     if stage == "pretrain":
         settings = PretrainingSettings(learning_rate=1e-9, ranks=1, held_out=4, **common)
-        asked = request(folder, start, stage, pretraining=settings.model_dump(mode="json"))
+        taught = settings.model_dump(mode="json")
+        asked = request(folder, start, stage, chosen, pretraining=taught)
         return trained(pretrain(asked.to_json()))
     tuning = FinetuningSettings(learning_rates=(1e-9,), **common).model_dump(mode="json")
-    asked = request(folder, start, stage, finetuning=tuning, pretraining_steps=0)
+    asked = request(folder, start, stage, chosen, finetuning=tuning, pretraining_steps=0)
     return trained(finetune(asked.to_json()))
 
 
