@@ -41,7 +41,7 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
     from apps.labeling.task import check_labels
-    from apps.potential.registry import make_potential
+    from apps.potential.starting import starting_potential
     from apps.potential.xtb import check_solves
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
@@ -58,10 +58,7 @@ def preflight(spec: CampaignSpec) -> None:
     if labels is None:
         method = {name: getattr(spec.labels, name) for name in MethodSettings.model_fields}
         make_labeler(MethodSettings(**method)).check(molecule)
-    make_potential(
-        spec.potential.architecture, spec.potential.size, molecule.numbers,
-        spec.potential.cutoff_A, seed=0, prior=spec.potential.prior,
-    )  # fmt: skip
+    starting_potential(spec.potential, molecule.numbers, 0, spec.potential.start_from)
     if spec.control.method != "none":
         check_solves(spec.control.method, molecule)
     judges(spec.dynamics.criteria)

@@ -36,6 +36,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from apps.potential.protocol import Potential
+from data_store.fingerprints import canonical_json
 
 __all__ = [
     "Case",
@@ -115,7 +116,8 @@ class Case:
 
     def __post_init__(self) -> None:
         p = self.potential
-        settings = (p.architecture, p.size, p.species, p.cutoff_A, p.prior)
+        more = canonical_json(p.hyperparameters)
+        settings = (p.architecture, p.size, p.species, p.cutoff_A, more, p.prior)
         machine = (p.dtype, p.device, torch.get_num_threads())
         object.__setattr__(self, "identity", (type(p), *settings, *machine))
 

@@ -43,6 +43,7 @@ class WithPrior(Potential):
         super().__init__(network.architecture, network.size, network.species, network.cutoff_A)
         self.prior, self.network, self.term = prior, network, PRIORS[prior]()
         self.traceable, self.tables = network.traceable, network.tables
+        self.hyperparameters = network.hyperparameters
         reach = self.term.reach_A(self.species)
         if reach > self.cutoff_A:
             raise InputError(

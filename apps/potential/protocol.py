@@ -8,7 +8,8 @@ float64 that the network never sees: at −17,600 eV a float32 step is 2 meV.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ class Potential(nn.Module, ABC):
     ----------
     scale : Tensor, shape ()
         Factor on the network's readout (eV), set from labels; energies are linear in it.
+    hyperparameters : mapping of str
+        What the network was made with beside size, species and cutoff, as plain JSON; the maker
+        takes them by name, and weights files keep them.
     prior : str
         What is added to the network's energy and knows no scale (`apps.potential.prior`).
     shift_eV : Tensor of float64, shape (119,)
@@ -49,6 +53,7 @@ class Potential(nn.Module, ABC):
     scale: Tensor
     shift_eV: Tensor
     species_index: Tensor
+    hyperparameters: Mapping[str, Any]
     prior: str = "none"
     traceable: bool = False
     tables: bool = False
@@ -58,6 +63,7 @@ class Potential(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.architecture, self.size, self.cutoff_A = architecture, size, float(cutoff_A)
+        self.hyperparameters = {}
         self.species = tuple(sorted({int(number) for number in species}))
         index = torch.full((119,), -1, dtype=torch.int64)
         index[list(self.species)] = torch.arange(len(self.species))

@@ -22,7 +22,7 @@ from data_store.fingerprints import canonical_json
 
 __all__ = ["SCHEMA", "load_potential", "read_header", "save_bytes"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the header. A reader upgrades older files step by step and refuses newer ones."""
 
 _KEY = "campaign_potential"
@@ -36,7 +36,16 @@ def _without_prior(content: Content) -> Content:
     return {**header, "prior": "none"}, tensors
 
 
-_UPGRADES: dict[int, Callable[[Content], Content]] = {1: _without_prior}
+def _without_hyperparameters(content: Content) -> Content:
+    """Schema 2 knew none beside size, species and cutoff."""
+    header, tensors = content
+    return {**header, "hyperparameters": {}}, tensors
+
+
+_UPGRADES: dict[int, Callable[[Content], Content]] = {
+    1: _without_prior,
+    2: _without_hyperparameters,
+}
 """From a schema to the next."""
 
 
@@ -56,6 +65,7 @@ def save_bytes(potential: Potential, extra: Mapping[str, Any] | None = None) -> 
         "cutoff_A": potential.cutoff_A,
         "species": list(potential.species),
         "prior": potential.prior,
+        "hyperparameters": dict(potential.hyperparameters),
         "extra": dict(extra or {}),
     }
     tensors = {name: t.detach().cpu().contiguous() for name, t in potential.state_dict().items()}
@@ -114,7 +124,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], name: str) -> P
     try:
         potential = make_potential(
             header["architecture"], header["size"], header["species"], header["cutoff_A"], 0,
-            header["prior"],
+            header["prior"], header["hyperparameters"],
         )  # fmt: skip
         if tensors["scale"].element_size() == 8:
             potential.double()

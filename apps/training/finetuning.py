@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from apps.contract import Request, Result
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential
 from apps.potential.settings import PotentialSettings
+from apps.potential.starting import starting_potential
 from apps.potential.weights import load_potential, save_bytes
 from apps.training.accuracy import Accuracy, accuracy, predict
 from apps.training.distributed import World
@@ -91,20 +91,22 @@ def _sets(req: Request, world: World) -> _Sets:
 def _start(
     req: Request, settings: FinetuningSettings, sets: _Sets, world: World
 ) -> tuple[Potential, Refit]:
-    """The model before its first step: handed over from the teacher, or fresh."""
+    """The model before its first step: handed over from the teacher, or given, or fresh."""
     checkpoints = req.input_parts("checkpoint")
+    given = req.files.get("start")
     if checkpoints:
-        potential = load_potential(checkpoints[0].file("model.safetensors")).to(world.device)
-        potential.check_species(sets.train.numbers)
-        scale_to = float(potential.scale) if settings.keep_scale else None
-        return potential, refit(potential, sets.train, scale_to)
-    chosen = PotentialSettings.model_validate(req.settings["potential"])
-    species = [int(z) for z in sets.train.numbers.unique() if z > 0]
-    seed = stream_seed(req.seed, "finetune", "weights", req.key["labels"], req.key["seed"])
-    potential = make_potential(
-        chosen.architecture, chosen.size, species, chosen.cutoff_A, seed, chosen.prior
-    ).to(world.device)  # fmt: skip
-    return potential, refit(potential, sets.train, force_rms(sets.train))
+        potential = load_potential(checkpoints[0].file("model.safetensors"))
+        potential.check_species(sets.train.numbers.cpu())
+    else:
+        chosen = PotentialSettings.model_validate(req.settings["potential"])
+        species = [int(z) for z in sets.train.numbers.unique() if z > 0]
+        seed = stream_seed(req.seed, "finetune", "weights", req.key["labels"], req.key["seed"])
+        potential = starting_potential(chosen, species, seed, given)
+    potential = potential.to(world.device)
+    if not checkpoints and given is None:
+        return potential, refit(potential, sets.train, force_rms(sets.train))
+    scale_to = float(potential.scale) if settings.keep_scale else None
+    return potential, refit(potential, sets.train, scale_to)
 
 
 def _training(req: Request, settings: FinetuningSettings, rate: float, count: int) -> Training:

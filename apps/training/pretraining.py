@@ -1,4 +1,4 @@
-"""Pre-training: a fresh potential learns the teacher's energies and forces.
+"""Pre-training: a potential, fresh or given, learns the teacher's energies and forces.
 
 Runs on every rank alike; rank 0 alone writes. The last of a seeded order of the structures are held
 out to validate on. Where labels are scrambled as a negative control, theirs are not: scrambled ones
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from apps.contract import Request, Result
 from apps.potential.protocol import Potential
-from apps.potential.registry import make_potential
 from apps.potential.settings import PotentialSettings
+from apps.potential.starting import starting_potential
 from apps.potential.weights import save_bytes
 from apps.training.accuracy import accuracy
 from apps.training.distributed import World
@@ -59,7 +59,7 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
             "each rank needs a structure: raise pretraining.batch_size or lower ranks",
         )
     sets = _sets(req, settings, world)
-    potential, fitted = _fresh_potential(req, sets.train, world)
+    potential, fitted = _starting_potential(req, sets.train, world)
     outcome = train(
         potential, _training(settings, _seed(req, "batches")), sets.train, sets.held_out, world,
         (req.work_dir, "checkpoint"), settings.checkpoint_every_s, should_stop,
@@ -105,16 +105,15 @@ def _sets(req: Request, settings: PretrainingSettings, world: World) -> _Sets:
     return _Sets(others, held_out, len(others) - alone)
 
 
-def _fresh_potential(
+def _starting_potential(
     req: Request, training_set: LabelledSet, world: World
 ) -> tuple[Potential, Refit]:
     chosen = PotentialSettings.model_validate(req.settings["potential"])
     species = [int(z) for z in training_set.numbers.unique() if z > 0]
-    potential = make_potential(
-        chosen.architecture, chosen.size, species, chosen.cutoff_A, _seed(req, "weights"),
-        chosen.prior,
-    ).to(world.device)  # fmt: skip
-    return potential, refit(potential, training_set, force_rms(training_set))
+    given = req.files.get("start")
+    potential = starting_potential(chosen, species, _seed(req, "weights"), given).to(world.device)
+    scale_to = None if given else force_rms(training_set)
+    return potential, refit(potential, training_set, scale_to)
 
 
 def _training(settings: PretrainingSettings, seed: int) -> Training:

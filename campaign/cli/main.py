@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from campaign.campaign import Campaign
+from campaign.cli.convert import convert
 from campaign.cli.display import (
     LineDisplay,
     LiveDisplay,
@@ -247,6 +248,7 @@ def export(
 
 
 app.command()(cancel)
+app.command()(convert)
 app.command()(doctor)
 app.command()(package)
 app.command()(retry)

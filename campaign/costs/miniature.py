@@ -277,14 +277,11 @@ def _evaluation(spec: CampaignSpec, molecule: Molecule) -> dict[str, Any]:
 
     import apps.dynamics.engine  # noqa: F401
     from apps.potential.compiled import repays
-    from apps.potential.registry import make_potential
+    from apps.potential.starting import starting_potential
     from apps.training.gradient import repays_training
 
     chosen, pretraining, tuning = spec.potential, spec.pretraining, spec.finetuning
-    potential = make_potential(
-        chosen.architecture, chosen.size, sorted(set(molecule.numbers)), chosen.cutoff_A, 0,
-        chosen.prior,
-    )  # fmt: skip
+    potential = starting_potential(chosen, sorted(set(molecule.numbers)), 0, chosen.start_from)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     atoms, dynamics = len(molecule.numbers), spec.dynamics
     share = -(-pretraining.batch_size // pretraining.ranks)

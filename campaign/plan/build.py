@@ -127,6 +127,12 @@ def _brought(path: str | Path | None) -> tuple[Path, str] | None:
     return (Path(path), file_digest(Path(path))) if path is not None else None
 
 
+def _start(spec: CampaignSpec) -> dict[str, tuple[Path, str]]:
+    """The weights file that all arms start from, where there is one."""
+    found = _brought(spec.potential.start_from)
+    return {"start": found} if found else {}
+
+
 class _Teaching:
     """The molecule, the teacher's structures, the order of its candidates and pre-training."""
 
@@ -209,7 +215,12 @@ class _Teaching:
             spec.campaign.seed,
             key={"seed": seed} if seed else {},
             inputs={"teacher": self.chunks, "molecule": [self.molecule]},
-            not_science=(*(f"pretraining.{key}" for key in _TRAINING_RESOURCES), *_as_before(spec)),
+            files=_start(spec),
+            not_science=(
+                *(f"pretraining.{key}" for key in _TRAINING_RESOURCES),
+                "potential.start_from",
+                *_as_before(spec),
+            ),
             cores=spec.pretraining.ranks,
         )
 
@@ -340,8 +351,10 @@ def _finetunes(
                     spec.campaign.seed,
                     key={"arm": arm, "labels": pool, "seed": seed},
                     inputs=inputs,
+                    files={} if arm == "pretrained" else _start(spec),
                     not_science=(
                         *(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
+                        "potential.start_from",
                         *_as_before(spec),
                     ),
                 )

@@ -204,7 +204,12 @@ def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpe
     return spec
 
 
-_PATH_KEYS = (("system", "xyz"), ("labels", "file"), ("labels", "test_file"))
+_PATH_KEYS = (
+    ("system", "xyz"),
+    ("labels", "file"),
+    ("labels", "test_file"),
+    ("potential", "start_from"),
+)
 
 
 def _with_absolute_paths(tables: dict[str, Any], folder: Path) -> dict[str, Any]:

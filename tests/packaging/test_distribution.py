@@ -72,4 +72,9 @@ def test_nothing_pickles_and_nothing_seeds_the_world() -> None:
         re.MULTILINE,
     )
     sources = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    assert not [p for p in sources if forbidden.search(p.read_text(encoding="utf-8"))]
+    found = {p: forbidden.findall(p.read_text(encoding="utf-8")) for p in sources}
+    # The one pickle that is ever opened is a file of MACE, and by one command alone.
+    opened = {ROOT / "apps/potential/mace_file.py": ["torch.load("]}
+    assert {p: what for p, what in found.items() if what} == opened
+    users = {p for p in sources if "potential.mace_file import" in p.read_text(encoding="utf-8")}
+    assert users == {ROOT / "campaign/cli/convert.py"}
