@@ -9,9 +9,10 @@ from torch import Tensor
 
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.protocol import Potential
+from apps.training.distributed import World
 from apps.training.labelled_set import LabelledSet
 
-__all__ = ["Accuracy", "accuracy", "predict"]
+__all__ = ["Accuracy", "accuracy", "predict", "shared_accuracy"]
 
 _ROWS = 128
 
@@ -57,3 +58,26 @@ def accuracy(potential: Potential, labelled: LabelledSet) -> Accuracy:
     force_error = (forces - labelled.forces).abs()[real].mean()
     per_atom = (energies - labelled.energies).abs() / real.sum(-1)
     return Accuracy(float(force_error), 1000.0 * float(per_atom.mean()), len(labelled))
+
+
+def shared_accuracy(potential: Potential, labelled: LabelledSet, world: World) -> Accuracy:
+    """The same, each rank of a world looking at its share; every rank gets all ranks' result.
+
+    Differs from that of one rank by rounding.
+
+    Raises
+    ------
+    LostError
+        If another rank is gone.
+    """
+    if world.size == 1:
+        return accuracy(potential, labelled)
+    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
+    mine = labelled.take(torch.arange(world.rank, len(labelled), world.size))
+    if len(mine):
+        found = accuracy(potential, mine)
+        sums[0] = found.force_mae_eV_per_A * float(mine.atoms)
+        sums[1] = found.energy_mae_meV_per_atom * len(mine)
+    world.sum_(sums)
+    force, energy = sums.tolist()
+    return Accuracy(force / float(labelled.atoms), energy / len(labelled), len(labelled))

@@ -24,6 +24,12 @@ from data_store.errors import InputError, LostError
 __all__ = ["Launch", "World", "abort_all", "joined_world", "launch_from"]
 
 _TIMEOUT = timedelta(minutes=30)
+"""For all ranks to start and to make ready: one may compile while others have found it compiled."""
+
+_SUM_TIMEOUT = timedelta(minutes=5)
+"""For the others to come to a sum, once all train: time for a slow disk, not for a rank that is
+stopped or whose host is gone without a word. One that dies closes its connection, and is missed at
+once."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,25 @@ class World:
         Raises
         ------
         LostError
-            If another rank is gone.
+            If another rank is gone, or does not come for minutes.
         """
+        self._sum(values, _SUM_TIMEOUT)
+
+    def meet(self) -> None:
+        """Wait for all ranks, as long as making ready may take.
+
+        Raises
+        ------
+        LostError
+            If one is gone, or does not come.
+        """
+        self._sum(torch.zeros((), device=self.device), _TIMEOUT)
+
+    def _sum(self, values: Tensor, timeout: timedelta) -> None:
         if self.size == 1:
             return
         try:
-            dist.all_reduce(values)
+            dist.all_reduce(values, async_op=True).wait(timeout)
         except RuntimeError as error:  # all that gloo and NCCL say of a closed connection
             raise LostError(f"rank {self.rank} of {self.size} lost another: {error}") from error
 

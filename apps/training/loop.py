@@ -22,7 +22,7 @@ from torch import Tensor
 
 from apps.potential.compiled import Evaluation
 from apps.potential.protocol import Potential
-from apps.training.accuracy import accuracy
+from apps.training.accuracy import shared_accuracy
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import AddGradient, Prices, gradient_for
@@ -146,11 +146,12 @@ def train(
     add_gradient, evaluation = gradient_for(
         model, training.weights, labelled, share, training.steps
     )
+    world.meet()
     first_step, started, saved = state.step, time.monotonic(), time.monotonic()
     while state.step < training.steps:
         logged, stop = _step(model, add_gradient, state, training, labelled, world, should_stop)
         if state.step % training.validate_every == 0 or state.step == training.steps:
-            _validate(model, state, validation, logged, started)
+            _validate(model, state, validation, logged, started, world)
         due = time.monotonic() - saved >= checkpoint_every_s
         if world.rank == 0 and (due or stop) and state.step < training.steps:
             _save(checkpoint, state, model.weights)
@@ -274,9 +275,10 @@ def _validate(
     validation: LabelledSet,
     logged: Tensor,
     started: float,
+    world: World,
 ) -> None:
     with model.using(state.average) as averaged:
-        found = accuracy(averaged, validation)
+        found = shared_accuracy(averaged, validation, world)
     score = found.force_mae_eV_per_A
     if score < state.best_score:
         state.best_score, state.best_step = score, state.step

@@ -21,6 +21,7 @@ from apps.training.loop import TrainingOutcome, train
 from apps.training.mpi import find_mpiexec
 from apps.training.refit import refit
 from data_store.work import load_item
+from tests.laws.training_ranks import COUNTS
 from tests.laws.training_toys import (
     toy_gradient,
     toy_potential,
@@ -56,6 +57,13 @@ def test_two_ranks_have_the_gradient_of_one(tmp_path: Path) -> None:
 def test_averaging_the_means_of_ranks_is_wrong_and_is_caught(tmp_path: Path) -> None:
     expected = toy_gradient(ALONE).numpy()
     assert relative_error(by_ranks(tmp_path, "wrong"), expected) > 1e-3
+
+
+def test_two_ranks_find_the_errors_that_one_finds(tmp_path: Path) -> None:
+    for found, count in zip(by_ranks(tmp_path, "errors"), COUNTS, strict=True):
+        expected = accuracy(toy_potential(toy_set(7)), toy_set(count, 9))
+        assert found[0] == pytest.approx(expected.force_mae_eV_per_A, rel=1e-5)
+        assert found[1] == pytest.approx(expected.energy_mae_meV_per_atom, rel=1e-5)
 
 
 def run(folder: Path, stop_after: int | None, steps: int = 12) -> tuple[bytes, TrainingOutcome]:

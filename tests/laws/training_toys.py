@@ -8,6 +8,7 @@ from torch import Tensor
 
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
+from apps.training.accuracy import Accuracy, shared_accuracy
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import plain_gradient
@@ -70,3 +71,8 @@ def toy_gradient(world: World, *, wrong: bool = False) -> Tensor:
     (force / mine.atoms + 0.2 * energy / len(mine)).backward()
     world.sum_(model.gradient)
     return model.gradient / world.size
+
+
+def toy_errors(world: World, count: int) -> Accuracy:
+    """Errors of a fresh potential on so many structures, each rank looking at its share."""
+    return shared_accuracy(toy_potential(toy_set(7)), toy_set(count, 9), world)
