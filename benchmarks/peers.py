@@ -5,12 +5,13 @@ Usage, from the root of the repository, with the peers' harness and environment 
     OMP_NUM_THREADS=1 PEERS_BENCH=../shared/bench PEERS_DIR=~/.cache/mlip-peers \
         python -m benchmarks.peers [nequip …]
 
-A round runs the peer's harness (`peer_bench.py`: aspirin, cutoff 5 Å, float32; a batch of 32 with
-an Adam step, and Langevin dynamics of 32 replicas by TorchSim) and then the same work here, each in
-a process of its own on one thread: a whole step of the trainer, and a whole block of dynamics of 64
-replicas with noise, failure criteria and saved frames, PaiNN `small`. Both count processor time.
-Ratios are taken round by round; medians, least and largest. Weights are fresh on both sides: this
-says what a step costs, and nothing of what it is worth.
+A round runs the peer's harness (`peer_bench.py`: cutoff 5 Å, float32; a batch of 32 aspirins with
+an Adam step, Langevin dynamics of 32 aspirins by TorchSim, and of the 64-water box, of 1 and of 8,
+of which the faster counts) and then the same work here, each in a process of its own on one thread:
+a whole step of the trainer, a whole block of dynamics of 64 aspirins with noise, failure criteria
+and saved frames, and one of 8 boxes that watches bonds alone; PaiNN `small`. Both count processor
+time. Ratios are taken round by round; medians, least and largest. Weights are fresh on both sides:
+this says what a step costs, and nothing of what it is worth.
 """
 
 from __future__ import annotations
@@ -26,30 +27,42 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 
-from apps.dynamics.engine import simulate_block, start_block
+from apps.dynamics.engine import Block, simulate_block, start_block
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import compiled_gradient
 from apps.training.loop import _fresh, _step
 from benchmarks.aspirin import shaken
-from benchmarks.workloads import LOSS, block_of, labelled_of, potential_of, processor_s, training_of
+from benchmarks.water import water_box
+from benchmarks.workloads import (
+    LOSS,
+    block_of,
+    box_block_of,
+    labelled_of,
+    potential_of,
+    processor_s,
+    training_of,
+)
 
 _ROUNDS = 5
 _CPU = torch.device("cpu")
+_BOX = ("--task", "water64_md", "--engine", "torchsim", "--replicas")
 _WORK = {
-    "training": (["--task", "aspirin_train", "--batch", "32"], "structures_per_s"),
+    "training": ("structures_per_s", [("--task", "aspirin_train", "--batch", "32")]),
     "dynamics": (
-        ["--task", "aspirin_md", "--engine", "torchsim", "--replicas", "32"],
         "replica_steps_per_s",
+        [("--task", "aspirin_md", "--engine", "torchsim", "--replicas", "32")],
     ),
+    "boxes": ("replica_steps_per_s", [(*_BOX, "1"), (*_BOX, "8")]),
 }
 
 
 def main() -> None:
     if sys.argv[1:2] == ["ours"]:
         torch.set_num_threads(1)
-        print({"training": _training, "dynamics": _dynamics}[sys.argv[2]]())
+        print({"training": _training, "dynamics": _dynamics, "boxes": _boxes}[sys.argv[2]]())
         return
     for peer in sys.argv[1:] or ["nequip"]:
         for what in _WORK:
@@ -69,7 +82,11 @@ def _ours(what: str) -> float:
 
 
 def _theirs(peer: str, what: str) -> float:
-    arguments, rate = _WORK[what]
+    rate, ways = _WORK[what]
+    return max(_told(peer, arguments, rate) for arguments in ways)
+
+
+def _told(peer: str, arguments: tuple[str, ...], rate: str) -> float:
     python = Path(os.environ["PEERS_DIR"]).expanduser() / "venv/bin/python"
     command = [str(python), "peer_bench.py", "--peer", peer, *arguments]
     told = subprocess.run(
@@ -90,8 +107,15 @@ def _training() -> float:
 
 
 def _dynamics() -> float:
-    replicas, block = 64, block_of("small", 64, 1000, _CPU)
-    state, ends = start_block(block, shaken(replicas, 0.0)), [time.process_time()]
+    return _replica_steps_per_s(block_of("small", 64, 1000, _CPU), shaken(64, 0.0))
+
+
+def _boxes() -> float:
+    return _replica_steps_per_s(box_block_of("small", 8, 500, _CPU), water_box()[0].repeat(8, 1, 1))
+
+
+def _replica_steps_per_s(block: Block, starts: Tensor) -> float:
+    state, ends = start_block(block, starts), [time.process_time()]
 
     def end_of_segment() -> bool:
         ends.append(time.process_time())
@@ -101,7 +125,7 @@ def _dynamics() -> float:
     if state.failures:
         raise RuntimeError("replicas failed: the benchmark does not measure what it says")
     segments = [end - begin for begin, end in itertools.pairwise(ends)]
-    return replicas * block.settings.compact_every_steps / median(segments)
+    return block.replicas * block.settings.compact_every_steps / median(segments)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from apps.dynamics.boxes import Box, box_forces_for
 from apps.dynamics.criteria import Watched
 from apps.dynamics.engine import Block
 from apps.dynamics.forces import compiled_force_function, suits_native
@@ -21,9 +22,18 @@ from apps.training.labelled_set import LabelledSet
 from apps.training.loop import Training
 from apps.training.loss import LossWeights
 from benchmarks.aspirin import BONDS, NUMBERS, shaken
+from benchmarks.water import water_box
 from data_store.units import ATOMIC_MASSES_amu
 
-__all__ = ["LOSS", "block_of", "labelled_of", "potential_of", "processor_s", "training_of"]
+__all__ = [
+    "LOSS",
+    "block_of",
+    "box_block_of",
+    "labelled_of",
+    "potential_of",
+    "processor_s",
+    "training_of",
+]
 
 LOSS = LossWeights(1.0, 0.2)
 _TEMPERATURE_K = 0.01
@@ -51,6 +61,30 @@ def block_of(size: str, replicas: int, steps: int, device: torch.device) -> Bloc
     native = suits_native(potential)
     function = compiled_force_function(potential, numbers, replicas, native=native)
     return Block(function, watched, settings, _TEMPERATURE_K, 0, replicas, device)
+
+
+def box_block_of(size: str, replicas: int, steps: int, device: torch.device) -> Block:
+    """The same for the 64-water box of the peers' harness; bonds are watched, contacts are not."""
+    potential = make_potential("painn", size, [1, 8], 5.0, seed=0).to(device)
+    potential.scale.fill_(1e-6)
+    places, cell = water_box()
+    numbers = torch.tensor([8, 1, 1] * (len(places) // 3), device=device)
+    firsts = torch.arange(0, len(places), 3, device=device)
+    bonds = torch.cat([torch.stack([firsts, firsts + n], dim=1) for n in (1, 2)])
+    start = places.to(device)
+    masses = torch.from_numpy(np.array(ATOMIC_MASSES_amu[numbers.tolist()])).to(device)
+    lengths = torch.linalg.vector_norm(start[bonds[:, 0]] - start[bonds[:, 1]], dim=-1)
+    others = torch.zeros(0, 2, dtype=torch.int64, device=device)
+    least = torch.zeros(0, dtype=torch.float64, device=device)
+    watched = Watched(numbers, masses, bonds, lengths, others, least, 1e3, _TEMPERATURE_K)
+    settings = DynamicsSettings(length_ps=steps * 0.5e-3)
+    box = Box(numbers, cell.to(device))
+    forces, evaluation = box_forces_for(potential, box, start[None], 10**9)
+    if not evaluation.compiled:
+        raise SystemExit(f"not compiled: {evaluation}")
+    return Block(
+        forces, watched, settings, _TEMPERATURE_K, 0, replicas, device, forces.forget
+    )  # fmt: skip
 
 
 def labelled_of(count: int, device: torch.device) -> LabelledSet:

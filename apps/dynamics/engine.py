@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+def _nothing() -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Block:
     """What is simulated.
@@ -52,6 +56,9 @@ class Block:
         Decides velocities and noise; the same in all arms.
     replicas : int
     device : torch.device
+    begin_segment : callable
+        Told of each segment before its first step, so that what a force function keeps between
+        steps is the same in a run that was interrupted.
     """
 
     force_function: ForceFunction
@@ -61,6 +68,7 @@ class Block:
     seed: int
     replicas: int
     device: torch.device
+    begin_segment: Callable[[], None] = _nothing
 
     @property
     def total_steps(self) -> int:
@@ -205,6 +213,7 @@ def _noise(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
 
 
 def _segment(block: Block, state: State, coming: Noise) -> None:
+    block.begin_segment()
     settings = block.settings
     steps = min(settings.compact_every_steps, block.total_steps - state.step)
     noise = _noise(block, state, steps, coming)

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from apps.potential.batch import Batch, DenseBatch, PairBatch
+from apps.potential.batch import AnyBatch, DenseBatch, PairBatch
 from apps.potential.compiled import (
     Case,
     Compiled,
@@ -40,7 +40,7 @@ _NATIVE_TIMES = 2
 class _EnergiesAndForces(nn.Module):
     """Of a batch of one kind; a module, so that its state can be taken out."""
 
-    def __init__(self, potential: Potential, kind: Callable[..., Batch]) -> None:
+    def __init__(self, potential: Potential, kind: Callable[..., AnyBatch]) -> None:
         super().__init__()
         self.potential, self.kind = potential, kind
 
@@ -127,7 +127,7 @@ def compiled_force_function(
 
 
 def graph_of(
-    potential: Potential, kind: Callable[..., Batch], fields: tuple[Tensor, ...]
+    potential: Potential, kind: Callable[..., AnyBatch], fields: tuple[Tensor, ...]
 ) -> Compiled:
     """Energies and forces as a graph of weights, buffers and fields like those of a batch.
 

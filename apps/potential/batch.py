@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Batch", "DenseBatch", "GraphBatch", "PairBatch", "TableBatch"]
+__all__ = ["AnyBatch", "Batch", "DenseBatch", "GraphBatch", "PairBatch", "TableBatch"]
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,8 @@ class PairBatch:
     shifts: Tensor
 
 
-Batch = DenseBatch | GraphBatch | TableBatch | PairBatch
+Batch = DenseBatch | GraphBatch
+"""What every potential takes."""
+
+AnyBatch = Batch | TableBatch | PairBatch
+"""What those take that say so (`Potential.tables`)."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from apps.potential.batch import Batch, DenseBatch, GraphBatch
+from apps.potential.batch import AnyBatch, Batch, DenseBatch, GraphBatch
 from apps.potential.protocol import Potential
 
 __all__ = ["ForceFunction", "energies_and_forces", "molecular_force_function", "total_energies"]
@@ -19,7 +20,7 @@ ForceFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def energies_and_forces(
-    potential: Potential, batch: Batch, *, create_graph: bool = False
+    potential: Potential, batch: AnyBatch, *, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
     r"""Network energies and forces :math:`F = -\partial E / \partial x`.
 
@@ -39,12 +40,14 @@ def energies_and_forces(
     """
     with torch.enable_grad():
         positions = batch.positions.detach().requires_grad_(True)
-        energies = potential.network_energy(replace(batch, positions=positions))
+        # Tables are for potentials that say that they take them.
+        moving = cast(Batch, replace(batch, positions=positions))
+        energies = potential.network_energy(moving)
         (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=create_graph)
     return (energies if create_graph else energies.detach()), -gradient
 
 
-def total_energies(potential: Potential, batch: Batch, network_energies: Tensor) -> Tensor:
+def total_energies(potential: Potential, batch: AnyBatch, network_energies: Tensor) -> Tensor:
     """Energies with the shift of each element, in float64 and eV; shape (structures,)."""
     atomic = potential.shift_eV[batch.numbers] * (batch.numbers > 0)
     if isinstance(batch, GraphBatch):

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from apps.potential.batch import Batch, DenseBatch, GraphBatch, PairBatch, TableBatch
+from apps.potential.batch import AnyBatch, DenseBatch, GraphBatch, PairBatch, TableBatch
 from apps.potential.native.operators import element_sums, pair_sums
 from apps.potential.protocol import Potential
 from apps.potential.radial import bessel
@@ -230,7 +230,7 @@ class PaiNN(Potential):
         self.readout_inner = nn.Linear(shape.features, shape.features // 2)
         self.readout = nn.Linear(shape.features // 2, 1)
 
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         """See `Potential.network_energy`."""
         atomic = self._atomic_energies(batch.numbers, self._pairs(batch))
         if not isinstance(batch, GraphBatch):
@@ -252,7 +252,7 @@ class PaiNN(Potential):
         atomic: Tensor = self.readout(silu(self.readout_inner(s))).squeeze(-1)
         return atomic
 
-    def _pairs(self, batch: Batch) -> _Pairs:
+    def _pairs(self, batch: AnyBatch) -> _Pairs:
         if isinstance(batch, DenseBatch):
             return self._dense(batch)
         if isinstance(batch, TableBatch):

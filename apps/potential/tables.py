@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from apps.potential.batch import TableBatch
+from apps.potential.batch import GraphBatch, TableBatch
 from data_store.errors import InputError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "all_pairs",
     "collected",
     "gathered",
+    "graph_of_table",
     "neighbour_table",
     "numbers_of_neighbours",
     "pair_vectors",
@@ -198,6 +199,23 @@ def all_pairs(atoms: int) -> tuple[Tensor, Tensor]:
     """Pairs of a molecule, each listed once, and no shifts; shapes (P, 2) and (P, 3)."""
     pairs = torch.triu_indices(atoms, atoms, 1).T.contiguous()
     return pairs, torch.zeros(len(pairs), 3, dtype=torch.float64)
+
+
+def graph_of_table(batch: TableBatch, cutoff_A: float) -> GraphBatch:
+    """The same structures with a list of the pairs closer than the cutoff."""
+    count, atoms = batch.numbers.shape
+    vectors = pair_vectors(batch, batch.positions.dtype).detach()
+    near = batch.used & ((vectors * vectors).sum(-1) < cutoff_A**2)
+    structure, centre, place = near.nonzero().unbind(1)
+    first = structure * atoms
+    return GraphBatch(
+        numbers=batch.numbers.flatten(),
+        positions=batch.positions.flatten(0, 1),
+        structure=torch.arange(count, device=near.device).repeat_interleave(atoms),
+        pairs=torch.stack([first + centre, first + batch.neighbours[structure, centre, place]]),
+        shifts=batch.shifts[structure, centre, place],
+        n_structures=count,
+    )
 
 
 class _Gather(torch.autograd.Function):

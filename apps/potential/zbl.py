@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from apps.potential.batch import Batch, DenseBatch, GraphBatch, PairBatch, TableBatch
+from apps.potential.batch import AnyBatch, DenseBatch, GraphBatch, PairBatch, TableBatch
 from apps.potential.radial import quintic_envelope
 from apps.potential.tables import numbers_of_neighbours, pair_vectors
 from data_store.units import BOHR_A, COVALENT_RADII_A, HARTREE_eV
@@ -62,7 +62,7 @@ class ZBL(nn.Module):
         radii = np.rint(100.0 * np.nan_to_num(COVALENT_RADII_A)).astype(np.int64)
         self.register_buffer("radii_pm", torch.from_numpy(radii), persistent=False)
 
-    def forward(self, batch: Batch, dtype: torch.dtype) -> Tensor:
+    def forward(self, batch: AnyBatch, dtype: torch.dtype) -> Tensor:
         """Energies in eV, differentiable in positions; shape (structures,)."""
         if isinstance(batch, DenseBatch):
             return self._dense(batch, dtype)

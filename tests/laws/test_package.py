@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from apps.potential import export, package
-from apps.potential.batch import Batch, GraphBatch
+from apps.potential.batch import AnyBatch, GraphBatch
 from apps.potential.calculator import CampaignCalculator
 from apps.potential.export import EnergyAndForces, check_same, example, export_program
 from apps.potential.package import package_bytes
@@ -85,7 +85,7 @@ class Springs(Potential):
     def __init__(self) -> None:
         super().__init__("springs", "small", [1, 8], 3.0)
 
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         assert isinstance(batch, GraphBatch)
         centre, neighbour = batch.pairs
         vectors = batch.positions[neighbour] + batch.shifts - batch.positions[centre]
@@ -206,24 +206,24 @@ def test_every_potential_can_be_packaged_or_says_why(architecture: str) -> None:
 
 
 class ByValue(PaiNN):
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         energy = super().network_energy(batch)
         return energy if float(batch.positions.max()) > 2.0 else 2.0 * energy
 
 
 class BySize(PaiNN):
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         energy = super().network_energy(batch)
         return energy if batch.numbers.shape[0] > 20 else 2.0 * energy
 
 
 class OfOneSize(PaiNN):
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         return super().network_energy(batch) / len(batch.numbers)
 
 
 class OutsideTorch(PaiNN):
-    def network_energy(self, batch: Batch) -> Tensor:
+    def network_energy(self, batch: AnyBatch) -> Tensor:
         far = np.linalg.norm(batch.positions.detach().numpy(), axis=-1).max()
         return super().network_energy(batch) * float(far)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from apps.potential import radial
-from apps.potential.batch import Batch, DenseBatch, PairBatch, TableBatch
+from apps.potential.batch import AnyBatch, DenseBatch, PairBatch, TableBatch
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
 from apps.potential.painn import PaiNN
@@ -28,18 +28,18 @@ from data_store.streams import stream
 CUTOFF_A = 4.0
 NUMBERS = np.array([6, 8, 1, 1, 1, 1])
 SQUEEZE = {"factor": 1.0}
-BatchOf = Callable[[np.ndarray, np.ndarray], Batch]
+BatchOf = Callable[[np.ndarray, np.ndarray], AnyBatch]
 
 
-def dense(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+def dense(numbers: np.ndarray, positions: np.ndarray) -> AnyBatch:
     return DenseBatch(torch.tensor(numbers)[None], torch.tensor(positions)[None])
 
 
-def listed(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+def listed(numbers: np.ndarray, positions: np.ndarray) -> AnyBatch:
     return graph_batch([numbers], [positions], [np.zeros((3, 3))], [np.zeros(3, bool)], CUTOFF_A)
 
 
-def tabled(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+def tabled(numbers: np.ndarray, positions: np.ndarray) -> AnyBatch:
     return periodic_table(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool))
 
 
@@ -53,7 +53,7 @@ def periodic_table(
     return TableBatch(torch.tensor(numbers)[None], x, **vars(table))
 
 
-def once(numbers: np.ndarray, positions: np.ndarray) -> Batch:
+def once(numbers: np.ndarray, positions: np.ndarray) -> AnyBatch:
     return periodic_once(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool))
 
 
@@ -99,7 +99,7 @@ def geometry(seed: int = 0) -> np.ndarray:
     return SQUEEZE["factor"] * base + 0.1 * stream(seed, "geometry").normal(size=base.shape)
 
 
-def evaluate(potential: Potential, batch: Batch) -> tuple[float, np.ndarray]:
+def evaluate(potential: Potential, batch: AnyBatch) -> tuple[float, np.ndarray]:
     network, forces = energies_and_forces(potential, batch)
     return float(total_energies(potential, batch, network)[0]), forces.reshape(-1, 3).numpy()
 
@@ -231,14 +231,14 @@ def test_bare_bessel_functions_jump_and_are_caught(
 
 @pytest.mark.parametrize("form", [None, periodic_table, periodic_once])
 def test_a_supercell_has_the_energy_of_its_cells(
-    potential: Potential, form: Callable[..., Batch] | None
+    potential: Potential, form: Callable[..., AnyBatch] | None
 ) -> None:
     if form and not potential.tables:
         pytest.skip(f"{potential.architecture} takes no tables")
     x, cell = geometry(), np.diag([5.0, 4.5, 4.2]) + 0.1
     pbc = np.ones(3, bool)
 
-    def periodic(numbers: np.ndarray, positions: np.ndarray, box: np.ndarray) -> Batch:
+    def periodic(numbers: np.ndarray, positions: np.ndarray, box: np.ndarray) -> AnyBatch:
         if form:
             return form(numbers, positions, box, pbc)
         return graph_batch([numbers], [positions], [box], [pbc], CUTOFF_A)
@@ -280,7 +280,7 @@ def test_what_says_it_is_traceable_is_one_sequence_of_operations(potential: Pote
 
 def test_a_choice_by_values_is_caught() -> None:
     class Choosing(PaiNN):
-        def network_energy(self, batch: Batch) -> Tensor:
+        def network_energy(self, batch: AnyBatch) -> Tensor:
             energy = super().network_energy(batch)
             return energy if float(batch.positions.max()) > 2.0 else 2.0 * energy
 

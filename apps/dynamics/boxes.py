@@ -1,0 +1,197 @@
+"""Energies and forces of replicas of one periodic box, and the neighbour lists they need.
+
+Every replica has a list of its own, made when it is first seen and made anew when one of its atoms
+has moved more than half the skin since, or a segment of the engine begins (`BoxForces.forget`): a
+run that is resumed then meets the lists that it would have had. Lists hold pairs up to cutoff and
+skin, and those beyond the cutoff contribute nothing, so that the skin changes rounding at most.
+
+A replica with a position that is no number gets no numbers back.
+
+What is evaluated: pairs listed once by `apps.potential.native` on one core, tables elsewhere, both
+compiled where that is repaid; a graph of pairs for potentials that take no tables.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from apps.dynamics.forces import graph_of, suits_native
+from apps.potential.batch import AnyBatch, PairBatch, TableBatch
+from apps.potential.compiled import Evaluation, compare, first_line, flat_weights, repays
+from apps.potential.evaluate import energies_and_forces
+from apps.potential.protocol import Potential
+from apps.potential.tables import Table, graph_of_table, neighbour_table, pairs_once
+
+__all__ = ["Box", "BoxForces", "box_forces_for"]
+
+_SKIN_A = 0.5
+"""Water at 300 K needs new lists every 20 to 30 steps of 0.5 fs; a wider skin costs more pairs."""
+
+_CHUNK_PLACES = {"cpu": 20_000, "cuda": 2_000_000}
+"""Most places for neighbours of a chunk, unless one structure has more."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """What all replicas share.
+
+    Parameters
+    ----------
+    numbers : Tensor of int64, shape (N,)
+    cell : Tensor of float64, shape (3, 3)
+        Row vectors in Å.
+    pbc : tuple of bool
+    """
+
+    numbers: Tensor
+    cell: Tensor
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+
+
+Lists = tuple[Tensor, ...]
+"""What a batch of one kind holds beside numbers and positions, a row for each replica."""
+
+
+class BoxForces:
+    """From positions (R, N, 3) in Å, float64, to energies (R,) with shift, and forces (R, N, 3).
+
+    Parameters
+    ----------
+    potential : Potential
+        Copied; later changes of it have no effect.
+    box : Box
+    compile : bool
+        Whether it is compiled, at its first call.
+    skin_A : float
+
+    Attributes
+    ----------
+    lists_made : int
+        Of single replicas, so far.
+
+    Raises
+    ------
+    InputError
+        If the box holds an element that the potential does not know.
+    RuntimeError
+        On a call: if it cannot be compiled.
+    """
+
+    def __init__(
+        self, potential: Potential, box: Box, *, compile: bool, skin_A: float = _SKIN_A
+    ) -> None:
+        potential.check_species(box.numbers)
+        self.box, self.compile, self.skin_A, self.lists_made = box, compile, skin_A, 0
+        self.potential = copy.deepcopy(potential).requires_grad_(False)
+        self._state = (flat_weights(potential), [b.detach().clone() for b in potential.buffers()])
+        self._shift = potential.shift_eV[box.numbers].sum()
+        self._places = 0
+        self._origins: Tensor | None = None
+        self._lists: Lists = ()
+
+    @property
+    def native(self) -> bool:
+        """Whether sums over pairs are made by code of our own."""
+        return suits_native(self.potential)
+
+    def forget(self) -> None:
+        """Make all lists anew at the next call."""
+        self._origins = None
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        # Of what is no number there is no list to make, and no pair to be found in one.
+        sound = torch.isfinite(positions).all(-1).all(-1)
+        self._renew(positions, sound)
+        count, atoms = positions.shape[:2]
+        most = max(1, _CHUNK_PLACES[positions.device.type] // (atoms * self._places))
+        rows = math.ceil(count / math.ceil(count / most))
+        filled = (self._filled(part, rows) for part in (positions, *self._lists))
+        chunks = zip(*(part.split(rows) for part in filled), strict=True)
+        found = [self._evaluated(*chunk) for chunk in chunks]
+        energies = torch.cat([energies for energies, _ in found])[:count]
+        forces = torch.cat([forces for _, forces in found])[:count]
+        energies = (energies.to(torch.float64) + self._shift).masked_fill(~sound, torch.nan)
+        return energies, forces.to(torch.float64).masked_fill(~sound[:, None, None], torch.nan)
+
+    @staticmethod
+    def _filled(part: Tensor, rows: int) -> Tensor:
+        """With copies of the first row, to whole chunks."""
+        filling = -len(part) % rows
+        return torch.cat([part, part[:1].expand(filling, *part.shape[1:])]) if filling else part
+
+    def _evaluated(self, positions: Tensor, *lists: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = self.box.numbers.repeat(len(positions), 1)
+        kind: Callable[..., AnyBatch] = PairBatch if self.native else TableBatch
+        if self.compile:
+            fields = (numbers, positions, *lists)
+            energies, forces = graph_of(self.potential, kind, fields)(*self._state, *fields)
+            return energies, forces
+        if self.potential.tables:
+            return energies_and_forces(self.potential, kind(numbers, positions, *lists))
+        batch = graph_of_table(TableBatch(numbers, positions, *lists), self.potential.cutoff_A)
+        energies, forces = energies_and_forces(self.potential, batch)
+        return energies, forces.view(positions.shape)
+
+    def _renew(self, positions: Tensor, sound: Tensor) -> None:
+        """Make the lists of replicas that need it."""
+        if self._origins is None or len(self._origins) != len(positions):
+            self._origins, self._places = torch.full_like(positions, torch.inf), 0
+        moved = (positions - self._origins).square().sum(-1).amax(-1)
+        stale = (sound & ~(moved < (0.5 * self.skin_A) ** 2)).nonzero()[:, 0]
+        if not self._places:
+            stale = torch.arange(len(positions), device=positions.device)
+        if not len(stale):
+            return
+        reach = self.potential.cutoff_A + self.skin_A
+        places = torch.where(sound[:, None, None], positions, _apart(positions))
+        cell, pbc = self.box.cell, self.box.pbc
+        table = neighbour_table(places[stale], cell, pbc, reach, self._places)
+        if table.used.shape[-1] > self._places:  # all lists have as many places
+            stale = torch.arange(len(positions), device=positions.device)
+            table = neighbour_table(places, cell, pbc, reach, table.used.shape[-1])
+            self._places, self._lists = table.used.shape[-1], self._lists_of(table)
+        else:
+            for kept, new in zip(self._lists, self._lists_of(table), strict=True):
+                kept[stale] = new
+        self._origins[stale] = places[stale]
+        self.lists_made += len(stale)
+
+    def _lists_of(self, table: Table) -> Lists:
+        if self.native:
+            return pairs_once(table)
+        return table.neighbours, table.reverse, table.shifts, table.used
+
+
+def _apart(positions: Tensor) -> Tensor:
+    """Atoms in a line, so far apart that they are no neighbours outside a box."""
+    line = torch.arange(positions.shape[1], device=positions.device, dtype=positions.dtype)
+    return (100.0 * line).view(-1, 1).expand(positions.shape)
+
+
+def box_forces_for(
+    potential: Potential, box: Box, positions: Tensor, steps: int
+) -> tuple[BoxForces, Evaluation]:
+    """Forces of a block of replicas, in the way that suits so many steps from these positions.
+
+    Raises
+    ------
+    InputError
+        If the box holds an element that the potential does not know.
+    """
+    plain = BoxForces(potential, box, compile=False)
+    evaluation = repays(potential, box.numbers.device, float(positions[..., 0].numel() * steps))
+    if not evaluation.compiled or not potential.tables:
+        return plain, evaluation
+    fast = BoxForces(potential, box, compile=True)
+    try:
+        compare(fast(positions[:1]), plain(positions[:1]))
+    except RuntimeError as error:
+        return plain, Evaluation(False, first_line(error))
+    return fast, Evaluation(True, native=fast.native)

@@ -1,0 +1,133 @@
+"""Replicas of a periodic box: the same forces whatever the list, its skin, its age and company."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from apps.dynamics import boxes, forces
+from apps.dynamics.boxes import Box, BoxForces, box_forces_for
+from apps.potential.evaluate import energies_and_forces, total_energies
+from apps.potential.neighbors import graph_batch
+from apps.potential.protocol import Potential
+from apps.potential.registry import make_potential
+from data_store.errors import InputError
+
+CELL = torch.tensor([[7.0, 0.0, 0.0], [1.5, 6.5, 0.0], [-0.5, 0.8, 6.0]], dtype=torch.float64)
+NUMBERS = torch.tensor([8, 1, 1] * 8)
+CUTOFF_A = 4.0
+
+
+@pytest.fixture(params=["native", "tables", "graphs"])
+def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Potential:
+    """By each of the three ways of evaluating it."""
+    made = make_potential("painn", "small", [1, 8], CUTOFF_A, 3).double()
+    made.shift_eV[[1, 8]] = torch.tensor([-13.0, -2040.0], dtype=torch.float64)
+    made.tables = request.param != "graphs"
+    native = request.param == "native"
+    monkeypatch.setattr(boxes, "suits_native", lambda _: native)
+    return made
+
+
+def water(replicas: int, seed: int = 0) -> Tensor:
+    """Molecules on a lattice, turned at random, whole across the boundary."""
+    rng = np.random.default_rng(seed)
+    molecule = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    places = np.array(list(np.ndindex(2, 2, 2))) / 2.0 @ CELL.numpy()
+    x = np.zeros((replicas, len(NUMBERS), 3))
+    for row in range(replicas):
+        for number, place in enumerate(places):
+            turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+            x[row, 3 * number : 3 * number + 3] = molecule @ turn + place + rng.normal(0, 0.1, 3)
+    return torch.from_numpy(x)
+
+
+def expected(potential: Potential, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """By the list of an independent code, for each replica."""
+    count, cell, pbc = len(positions), CELL.numpy(), np.ones(3, bool)
+    batch = graph_batch(
+        [NUMBERS.numpy()] * count, list(positions.numpy()), [cell] * count, [pbc] * count, CUTOFF_A
+    )
+    network, found = energies_and_forces(potential, batch)
+    return total_energies(potential, batch, network), found.view(positions.shape)
+
+
+def close(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], within: float) -> bool:
+    return all(
+        float((ours - theirs).abs().max()) < within
+        for ours, theirs in zip(found, wanted, strict=True)
+    )
+
+
+def test_forces_are_those_of_an_independent_list(potential: Potential) -> None:
+    force_function, x = BoxForces(potential, Box(NUMBERS, CELL), compile=False), water(3)
+    assert close(force_function(x), expected(potential, x), 1e-9)
+    assert float(expected(potential, x)[1].abs().max()) > 1e-3
+
+
+def test_wherever_atoms_go_lists_are_good(potential: Potential) -> None:
+    """A walk of many times the skin; lists are made anew for those who moved, and seldom."""
+    force_function, x = BoxForces(potential, Box(NUMBERS, CELL), compile=False), water(2)
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.tensor([[[0.02]], [[0.1]]])  # the second replica runs
+    for _ in range(60):
+        x = x + steps * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        assert close(force_function(x), expected(potential, x), 1e-8)
+    assert 30 < force_function.lists_made < 100
+
+
+def test_a_list_that_is_too_old_is_seen(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force_function, x = BoxForces(potential, Box(NUMBERS, CELL), compile=False), water(1)
+    force_function(x)
+    monkeypatch.setattr(force_function, "_renew", lambda *_: None)
+    x[0, :3] += torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
+    assert not close(force_function(x), expected(potential, x), 1e-4)
+
+
+def test_skin_company_and_age_leave_the_same(potential: Potential) -> None:
+    x = water(4)
+    found = BoxForces(potential, Box(NUMBERS, CELL), compile=False)(x)
+    for skin_A in (0.1, 1.5):
+        other = BoxForces(potential, Box(NUMBERS, CELL), compile=False, skin_A=skin_A)
+        assert close(other(x), found, 1e-10)
+    aged = BoxForces(potential, Box(NUMBERS, CELL), compile=False)
+    aged(x + 0.02)
+    left = aged(x[[1, 3]])  # two have left
+    assert close(left, (found[0][[1, 3]], found[1][[1, 3]]), 1e-10)
+    aged.forget()
+    fresh = BoxForces(potential, aged.box, compile=False)
+    assert torch.equal(aged(x[[1, 3]])[1], fresh(x[[1, 3]])[1])
+
+
+def test_what_is_no_number_spoils_no_other_replica(potential: Potential) -> None:
+    force_function, x = BoxForces(potential, Box(NUMBERS, CELL), compile=False), water(3)
+    sound = force_function(x)
+    x[1, 4] = float("nan")
+    for _ in range(2):
+        energies, found = force_function(x)
+        assert close((energies[[0, 2]], found[[0, 2]]), (sound[0][[0, 2]], sound[1][[0, 2]]), 1e-10)
+        assert not torch.isfinite(found[1]).all()
+        force_function.forget()
+
+
+def test_elements_it_does_not_know_are_refused(potential: Potential) -> None:
+    with pytest.raises(InputError, match="knows the elements"):
+        BoxForces(potential, Box(torch.tensor([79]), CELL), compile=False)
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "tables"])
+def test_compiled_it_is_the_same(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxes, "suits_native", lambda _: native)
+    forces._graph.cache_clear()
+    potential = make_potential("painn", "small", [1, 8], CUTOFF_A, 3)
+    x = water(3)
+    fast, evaluation = box_forces_for(potential, Box(NUMBERS, CELL), x, 10**6)
+    assert evaluation.compiled, evaluation
+    assert evaluation.native == native
+    plain, why = box_forces_for(potential, Box(NUMBERS, CELL), x, 1)
+    assert not why.compiled
+    assert close(fast(x), plain(x), 1e-4)
