@@ -76,13 +76,15 @@ class Attack(threading.Thread):
     def __init__(self, work_dir: Path, strike: Callable[[list[psutil.Process]], None]) -> None:
         super().__init__(daemon=True)
         self.work_dir, self.strike = work_dir, strike
+        self.before = set(psutil.Process().children(recursive=True))  # of other tests
         self.job: list[psutil.Process] = []
         self.struck = float("nan")
 
     def run(self) -> None:
         while load_item(self.work_dir, "checkpoint") is None:
             time.sleep(0.01)
-        self.job = psutil.Process().children(recursive=True)
+        here = psutil.Process().children(recursive=True)
+        self.job = [process for process in here if process not in self.before]
         marks = (json.loads((self.work_dir / f"rank-{r}.json").read_text()) for r in range(2))
         self.strike([psutil.Process(mark["pid"]) for mark in marks])
         self.struck = time.monotonic()
