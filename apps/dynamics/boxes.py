@@ -2,8 +2,10 @@
 
 Every replica has a list of its own, made when it is first seen and made anew when one of its atoms
 has moved more than half the skin since, or a segment of the engine begins (`BoxForces.forget`): a
-run that is resumed then meets the lists that it would have had. Lists hold pairs up to cutoff and
-skin, and those beyond the cutoff contribute nothing, so that the skin changes rounding at most.
+run that is resumed then meets the lists that it would have had, but for the number of unused
+places, which never shrinks (a compiled graph holds for one). Lists hold pairs up to cutoff and
+skin, and those beyond the cutoff contribute nothing: skin and unused places leave the bits of sums
+in C++ as they are, and change the rounding of sums over tables at most.
 
 A replica with a position that is no number gets no numbers back.
 
@@ -14,7 +16,6 @@ compiled where that is repaid; a graph of pairs for potentials that take no tabl
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,14 @@ from torch import Tensor
 
 from apps.dynamics.forces import graph_of, suits_native
 from apps.potential.batch import AnyBatch, PairBatch, TableBatch
-from apps.potential.compiled import Evaluation, compare, first_line, flat_weights, repays
+from apps.potential.compiled import (
+    Evaluation,
+    compare,
+    first_line,
+    flat_weights,
+    repays,
+    rows_of_chunk,
+)
 from apps.potential.evaluate import energies_and_forces
 from apps.potential.protocol import Potential
 from apps.potential.tables import Table, graph_of_table, neighbour_table, pairs_once
@@ -31,10 +39,11 @@ from apps.potential.tables import Table, graph_of_table, neighbour_table, pairs_
 __all__ = ["Box", "BoxForces", "box_forces_for"]
 
 _SKIN_A = 0.5
-"""Water at 300 K needs new lists every 20 to 30 steps of 0.5 fs; a wider skin costs more pairs."""
+"""A wider skin is made anew less often, and costs more pairs."""
 
-_CHUNK_PLACES = {"cpu": 20_000, "cuda": 2_000_000}
-"""Most places for neighbours of a chunk, unless one structure has more."""
+_AS_MUCH = 4
+"""What is kept of an atom with its 80 places for neighbours, over one of a molecule with some 20:
+chunks are so many times smaller."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,8 @@ class BoxForces:
     ----------
     lists_made : int
         Of single replicas, so far.
+    native : bool
+        Whether sums over pairs are made by code of our own.
 
     Raises
     ------
@@ -88,17 +99,13 @@ class BoxForces:
     ) -> None:
         potential.check_species(box.numbers)
         self.box, self.compile, self.skin_A, self.lists_made = box, compile, skin_A, 0
+        self.native = suits_native(potential)
         self.potential = copy.deepcopy(potential).requires_grad_(False)
         self._state = (flat_weights(potential), [b.detach().clone() for b in potential.buffers()])
         self._shift = potential.shift_eV[box.numbers].sum()
         self._places = 0
         self._origins: Tensor | None = None
         self._lists: Lists = ()
-
-    @property
-    def native(self) -> bool:
-        """Whether sums over pairs are made by code of our own."""
-        return suits_native(self.potential)
 
     def forget(self) -> None:
         """Make all lists anew at the next call."""
@@ -110,8 +117,7 @@ class BoxForces:
         sound = torch.isfinite(positions).all(-1).all(-1)
         self._renew(positions, sound)
         count, atoms = positions.shape[:2]
-        most = max(1, _CHUNK_PLACES[positions.device.type] // (atoms * self._places))
-        rows = math.ceil(count / math.ceil(count / most))
+        rows = rows_of_chunk(count, _AS_MUCH * atoms, positions.device)
         filled = (self._filled(part, rows) for part in (positions, *self._lists))
         chunks = zip(*(part.split(rows) for part in filled), strict=True)
         found = [self._evaluated(*chunk) for chunk in chunks]
@@ -142,26 +148,31 @@ class BoxForces:
     def _renew(self, positions: Tensor, sound: Tensor) -> None:
         """Make the lists of replicas that need it."""
         if self._origins is None or len(self._origins) != len(positions):
-            self._origins, self._places = torch.full_like(positions, torch.inf), 0
+            self._make_all(positions, sound)
+            return
         moved = (positions - self._origins).square().sum(-1).amax(-1)
         stale = (sound & ~(moved < (0.5 * self.skin_A) ** 2)).nonzero()[:, 0]
-        if not self._places:
-            stale = torch.arange(len(positions), device=positions.device)
         if not len(stale):
             return
-        reach = self.potential.cutoff_A + self.skin_A
-        places = torch.where(sound[:, None, None], positions, _apart(positions))
-        cell, pbc = self.box.cell, self.box.pbc
-        table = neighbour_table(places[stale], cell, pbc, reach, self._places)
+        table = self._table(positions[stale])
         if table.used.shape[-1] > self._places:  # all lists have as many places
-            stale = torch.arange(len(positions), device=positions.device)
-            table = neighbour_table(places, cell, pbc, reach, table.used.shape[-1])
-            self._places, self._lists = table.used.shape[-1], self._lists_of(table)
-        else:
-            for kept, new in zip(self._lists, self._lists_of(table), strict=True):
-                kept[stale] = new
-        self._origins[stale] = places[stale]
+            self._make_all(positions, sound)
+            return
+        for kept, new in zip(self._lists, self._lists_of(table), strict=True):
+            kept[stale] = new
+        self._origins[stale] = positions[stale]
         self.lists_made += len(stale)
+
+    def _make_all(self, positions: Tensor, sound: Tensor) -> None:
+        places = torch.where(sound[:, None, None], positions, _apart(positions))
+        table = self._table(places)
+        self._places, self._lists = table.used.shape[-1], self._lists_of(table)
+        self._origins = places.clone()
+        self.lists_made += len(places)
+
+    def _table(self, positions: Tensor) -> Table:
+        reach = self.potential.cutoff_A + self.skin_A
+        return neighbour_table(positions, self.box.cell, self.box.pbc, reach, self._places)
 
     def _lists_of(self, table: Table) -> Lists:
         if self.native:
@@ -180,6 +191,14 @@ def box_forces_for(
 ) -> tuple[BoxForces, Evaluation]:
     """Forces of a block of replicas, in the way that suits so many steps from these positions.
 
+    Parameters
+    ----------
+    potential : Potential
+    box : Box
+    positions : Tensor of float64, shape (R, N, 3)
+        In Å.
+    steps : int
+
     Raises
     ------
     InputError
@@ -187,11 +206,13 @@ def box_forces_for(
     """
     plain = BoxForces(potential, box, compile=False)
     evaluation = repays(potential, box.numbers.device, float(positions[..., 0].numel() * steps))
-    if not evaluation.compiled or not potential.tables:
+    if evaluation.compiled and not potential.tables:
+        evaluation = Evaluation(False, f"{potential.architecture} takes no tables")
+    if not evaluation.compiled:
         return plain, evaluation
     fast = BoxForces(potential, box, compile=True)
     try:
-        compare(fast(positions[:1]), plain(positions[:1]))
+        compare(fast(positions), plain(positions))
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
     return fast, Evaluation(True, native=fast.native)

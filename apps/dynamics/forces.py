@@ -2,7 +2,7 @@
 
 The compiled form takes replicas in chunks of a fixed number of rows, so that who has left the batch
 changes neither the graph nor the rounding of those who are left. On one core sums over pairs are
-those of `apps.potential.native`, where it can be built; on several, and on a GPU, all pairs of a
+those of `apps.potential.native`; on several, on a GPU, and where it cannot be built, all pairs of a
 molecule go through matrix products.
 """
 
@@ -49,7 +49,7 @@ class _EnergiesAndForces(nn.Module):
 
 
 def suits_native(potential: Potential) -> bool:
-    """Whether pairs listed once are its fastest way: one core, where the tensors of all wait."""
+    """Whether sums over pairs by code of our own serve it: they take tables, and use one core."""
     return potential.tables and potential.device.type == "cpu" and torch.get_num_threads() == 1
 
 
@@ -75,14 +75,16 @@ def force_function_for(
     evaluation = repays(potential, numbers.device, float(replicas * steps * len(numbers)))
     if not evaluation.compiled:
         return plain, evaluation
-    native = suits_native(potential)
-    try:
-        fast = compiled_force_function(potential, numbers, replicas, native=native)
-        sample = _scattered(len(numbers)).to(numbers.device)
-        compare(fast(sample), plain(sample))
-    except RuntimeError as error:
-        return plain, Evaluation(False, first_line(error))
-    return fast, Evaluation(True, native=native)
+    sample = _scattered(len(numbers)).to(numbers.device)
+    for native in (True, False) if suits_native(potential) else (False,):
+        try:
+            fast = compiled_force_function(potential, numbers, replicas, native=native)
+            compare(fast(sample), plain(sample))
+        except RuntimeError as error:
+            evaluation = Evaluation(False, first_line(error))
+        else:
+            return fast, Evaluation(True, native=native)
+    return plain, evaluation
 
 
 def compiled_force_function(

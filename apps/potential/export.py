@@ -134,7 +134,7 @@ def export_program(potential: Potential) -> ExportedProgram:
     """
     try:
         program = _exported(potential)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         raise InputError(
             f"the potential {potential.architecture!r} cannot be exported: {first_line(error)}",
             "its network_energy must be one sequence of tensor operations for any numbers of atoms "

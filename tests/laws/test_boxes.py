@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,14 @@ from torch import Tensor
 
 from apps.dynamics import boxes, forces
 from apps.dynamics.boxes import Box, BoxForces, box_forces_for
+from apps.dynamics.engine import Block, simulate_block, start_block
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
 from data_store.errors import InputError
+from data_store.units import ATOMIC_MASSES_amu
+from tests.laws.dynamics_systems import make_block, watched
 
 CELL = torch.tensor([[7.0, 0.0, 0.0], [1.5, 6.5, 0.0], [-0.5, 0.8, 6.0]], dtype=torch.float64)
 NUMBERS = torch.tensor([8, 1, 1] * 8)
@@ -112,6 +117,51 @@ def test_what_is_no_number_spoils_no_other_replica(potential: Potential) -> None
         assert close((energies[[0, 2]], found[[0, 2]]), (sound[0][[0, 2]], sound[1][[0, 2]]), 1e-10)
         assert not torch.isfinite(found[1]).all()
         force_function.forget()
+
+
+def block_of(potential: Potential) -> Block:
+    """Langevin dynamics in segments of ten steps, whose lists are its own."""
+    force_function = BoxForces(potential, Box(NUMBERS, CELL), compile=False)
+    masses = torch.tensor(ATOMIC_MASSES_amu[NUMBERS.tolist()])
+    bonds = torch.tensor([[first, first + n] for first in range(0, 24, 3) for n in (1, 2)])
+    made = make_block(
+        force_function, replicas=3, temperature_K=10.0, masses=masses, length_ps=0.02,
+        looked_at=watched(masses, bonds=bonds, bond_lengths_A=torch.full((16,), 0.96).double()),
+        compact_every_steps=10, check_stride_fs=5.0, save_stride_ps=0.02,
+    )  # fmt: skip
+    return replace(made, begin_segment=force_function.forget)
+
+
+def test_a_run_that_is_resumed_meets_the_same_lists(potential: Potential) -> None:
+    straight, x = block_of(potential), water(3)
+    state = start_block(straight, x)
+    assert simulate_block(straight, state, lambda _: None, 1e9, lambda: False)
+    resumed = start_block(block_of(potential), x)
+    stops = 0
+    while not simulate_block(block_of(potential), resumed, lambda _: None, 1e9, lambda: True):
+        stops += 1
+    assert stops == 3
+    assert len(state.alive) == 3
+    difference = float((state.point.positions - resumed.point.positions).abs().max())
+    native = BoxForces(potential, Box(NUMBERS, CELL), compile=False).native
+    assert difference == 0.0 if native else difference < 1e-10
+
+
+def test_lists_are_made_anew_at_each_segment_and_once(potential: Potential) -> None:
+    block = block_of(potential)
+    state = start_block(block, water(3))
+    made = block.force_function
+    assert isinstance(made, BoxForces)
+    assert made.lists_made == 3
+    simulate_block(block, state, lambda _: None, 1e9, lambda: False)
+    assert made.lists_made == 3 + 4 * 3
+
+
+def test_what_takes_no_tables_is_not_said_to_be_compiled() -> None:
+    potential = make_potential("painn", "small", [1, 8], CUTOFF_A, 3)
+    potential.tables = False
+    _, evaluation = box_forces_for(potential, Box(NUMBERS, CELL), water(1), 10**6)
+    assert str(evaluation) == "as defined (painn takes no tables)"
 
 
 def test_elements_it_does_not_know_are_refused(potential: Potential) -> None:

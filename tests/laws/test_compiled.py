@@ -5,6 +5,8 @@ Atoms are scattered at random: close contacts, far pairs and pairs beyond the cu
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from apps.dynamics import forces as dynamics_forces
 from apps.dynamics.forces import compiled_force_function, force_function_for
 from apps.potential.compiled import compare, repays, rows_of_chunk
-from apps.potential.evaluate import molecular_force_function
+from apps.potential.evaluate import ForceFunction, molecular_force_function
 from apps.potential.protocol import Potential
 from apps.potential.registry import make_potential
 from apps.training import gradient as training_gradient
@@ -115,6 +117,19 @@ def test_a_graph_that_is_not_the_potential_is_refused(monkeypatch: pytest.Monkey
     assert torch.equal(found(x)[1], expected[1])
     with pytest.raises(RuntimeError, match="differs"):
         compare((torch.tensor([float("nan")]),), (torch.tensor([1.0]),))
+
+
+def test_without_sums_in_cpp_all_pairs_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_dense(*given: Any, native: bool) -> ForceFunction:
+        if native:
+            raise RuntimeError("the cache is not writable")
+        potential, numbers, _ = given
+        return molecular_force_function(potential, numbers)
+
+    monkeypatch.setattr(dynamics_forces, "suits_native", lambda _: True)
+    monkeypatch.setattr(dynamics_forces, "compiled_force_function", only_dense)
+    _, evaluation = force_function_for(some_potential(0), NUMBERS, 32, 100_000)
+    assert str(evaluation) == "compiled"
 
 
 def test_training_falls_back_where_nothing_compiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 // Sums over pairs of atoms closer than the cutoff, and their derivatives: the part of a network
-// with radial filters that works on pairs. What each function gives is defined in torch in
-// apps/potential/native/reference.py; tests hold both equal.
+// with radial filters that works on pairs. What it gives is what the potential gives on dense and
+// listed batches (apps/potential/painn.py); tests hold them equal.
 //
 // Compiled for one number of features and of radial functions (FEATURES, RADIAL), for float and for
 // double. A pair is listed once and serves both its ends, so that its filter is made once. Radial
