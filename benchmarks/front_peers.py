@@ -6,9 +6,10 @@ Usage, from the root of the repository, in the peers' environment, on one thread
         $PEERS_DIR/venv/bin/python -m benchmarks.front_peers TRAIN TEST PEER [CORE_MINUTES [RATE]]
 
 The peer's model is that of its harness (`peer_bench.py`: cutoff 5 Å, float32, its own neighbour
-lists). Frames, loss, Adam, batches of 5, warm-up, half cosine, average of weights, the choice of
-weights by 50 frames are as ours. The learning rate is the better, by those 50 frames, of two in trials
-of a twelfth of the time each: the one its authors train small molecules with, and four times that.
+lists). Frames, loss, Adam, warm-up, half cosine, average of weights, and the choice of weights by 50
+frames are as ours; batches are of 5. The learning rate is the better, by those 50 frames, of two in
+trials of a twelfth of the time each: the one its authors train small molecules with, and four times
+that.
 Lists are made once, in eight deals of batches, and not counted; nor are the trials. Energies are
 taken without their mean and forces over their root mean square, as each package's own trainer does
 in its way. Prints a line of JSON like `benchmarks.front`'s.
@@ -82,7 +83,8 @@ def main() -> None:
     forces, energies = _errors(peer, list(_batches(peer, tests, scale)))
     atoms = len(known[0])
     print(json.dumps({
-        "model": f"{name} {peer.version()}", "parameters": sum(p.numel() for p in peer.parameters()),
+        "model": f"{name} {peer.version()}",
+        "parameters": sum(p.numel() for p in peer.parameters()),
         "core_minutes": round(taken / 60.0, 1), "steps": steps, "batch": _BATCH,
         "learning_rate": rates[0], "best_step": best,
         "structures_per_s": round(_BATCH * steps / taken, 1), "evaluation": "its own",
