@@ -36,9 +36,9 @@ _CPU = torch.device("cpu")
 _TRAIN, _VALIDATION = 950, 50
 _BATCH = 4
 _RATE = 8e-3
-"""Both as trials of `large` of five core-minutes chose, by the validation frames: force errors there
-of 36 meV/Å in batches of 8 at 1e-3; in batches of 4 of 31, 27, 24 and 23 at 1, 2, 4 and 8e-3; in
-batches of 2 of 27 and 25 at 1 and 2e-3 (one core of a virtual Xeon that others shared)."""
+"""Both as trials of `large` of five core-minutes chose, by the validation frames: force errors
+there of 36 meV/Å in batches of 8 at 1e-3; in batches of 4 of 31, 27, 24 and 23 at 1, 2, 4 and 8e-3;
+in batches of 2 of 27 and 25 at 1 and 2e-3 (one core of a virtual Xeon that others shared)."""
 
 _TRIAL_STEPS = 1600
 """As many as are compiled."""

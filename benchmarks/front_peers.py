@@ -6,10 +6,10 @@ Usage, from the root of the repository, in the peers' environment, on one thread
         $PEERS_DIR/venv/bin/python -m benchmarks.front_peers TRAIN TEST PEER [CORE_MINUTES [RATE]]
 
 The peer's model is that of its harness (`peer_bench.py`: cutoff 5 Å, float32, its own neighbour
-lists). Frames, loss, Adam, warm-up, half cosine, average of weights, and the choice of weights by 50
-frames are as ours; batches are of 5. The learning rate is the better, by those 50 frames, of two in
-trials of a twelfth of the time each: the one its authors train small molecules with, and four times
-that.
+lists). Frames, loss, Adam, warm-up, half cosine, average of weights, and the choice of weights by
+50 frames are as ours; batches are of 5. The learning rate is the better, by those 50 frames, of two
+in trials of a twelfth of the time each: the one its authors train small molecules with, and four
+times that.
 Lists are made once, in eight deals of batches, and not counted; nor are the trials. Energies are
 taken without their mean and forces over their root mean square, as each package's own trainer does
 in its way. Prints a line of JSON like `benchmarks.front`'s.
