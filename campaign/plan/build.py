@@ -19,6 +19,7 @@ from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
+from campaign.plan.system import identity_of_choice
 from campaign.spec.model import CampaignSpec
 from data_store.fingerprints import file_digest, fingerprint
 
@@ -150,7 +151,7 @@ class _Teaching:
             f"molecule {spec.campaign.name}",
             {
                 "system": spec.system.model_dump(mode="json", exclude={"xyz"}),
-                "force_field": spec.sampling.force_field,
+                **identity_of_choice(spec.system, spec.sampling.force_field),
             },
             spec.campaign.seed,
             files={role: found for role, found in brought.items() if found},
