@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from apps.plug_ins import PlugIns
-from apps.sampling import gfnff, mmff94, uff, water
+from apps.sampling import gfnff, mmff94, morse, uff, water
 from apps.sampling.field import Teacher
 from apps.sampling.mmff94s import MMFF94s
 from data_store.errors import InputError, unknown_name
@@ -98,6 +98,14 @@ TEACHERS: dict[str, ForceField] = {
         "doi:10.1063/1.2386157",
         "MIT (this project); parameters as published",
         _WATER,
+    ),
+    "morse": ForceField(
+        "Morse", morse.Morse, morse.untyped_atoms,
+        "doi:10.1103/PhysRev.34.57; constants: doi:10.1007/978-1-4757-0961-2 and others, "
+        "in apps/sampling/morse_constants.py",
+        "MIT (this project); constants as published",
+        "H2, N2, O2, F2, Cl2, CO, NO, HF, HCl, OH, H2O, HO2, H2O2, and free atoms of these; bonds "
+        "break, and never form anew",
     ),
 }  # fmt: skip
 """Built-in force fields by name."""

@@ -42,6 +42,7 @@ from campaign.cli.options import (
 from campaign.cli.package import package
 from campaign.cli.plan import plan
 from campaign.cli.sites import sites
+from campaign.cli.teachers import teachers
 from campaign.plan.power import power_of
 from campaign.templates import templates
 from data_store.errors import CampaignError, unknown_name
@@ -252,6 +253,7 @@ app.command()(convert)
 app.command()(doctor)
 app.command()(package)
 app.command()(retry)
+app.command()(teachers)
 app.command()(why)
 app.add_typer(data, name="data")
 app.add_typer(sites, name="sites")
