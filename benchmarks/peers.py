@@ -29,7 +29,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from apps.dynamics.engine import Block, simulate_block, start_block
+from apps.dynamics.engine import Block, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import compiled_gradient

@@ -283,7 +283,7 @@ def test_each_pool_of_the_site_has_the_environment_it_says(
 ) -> None:
     for pool, threads, device in (("cpu", 1, ""), ("gpu", 2, "0")):
         future = workers.submit(
-            pool, f"{__name__}:environment_of", [{}], str(tmp_path / f"{pool}.json")
+            pool, f"{__name__}:environment_of", [{}], [str(tmp_path / f"{pool}.json")]
         )
         (answer,) = future.result(timeout=120)
         expected = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"CUDA_VISIBLE_DEVICES": device}

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from apps.dynamics.criteria import Watched
-from apps.dynamics.engine import Block, State, simulate_block, start_block
+from apps.dynamics.engine import Block, State, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.dynamics.forces import compiled_force_function
 from apps.potential.evaluate import molecular_force_function
 from apps.training.flat_model import FlatModel
