@@ -1,7 +1,8 @@
 """The registry of teachers, built in or brought by a package, and the choice among them.
 
-Automatic: the first of MMFF94, GFN-FF and UFF that types every atom of the molecule. Which one is
-used is recorded with the reason; a force field that is named is taken or refused, never replaced.
+Automatic: what is made for this very molecule (water: q-SPC/Fw), else the first of MMFF94, GFN-FF
+and UFF that types every atom of it. Which one is used is recorded with the reason; a force field
+that is named is taken or refused, never replaced.
 A package registers ``name = "module:RECORD"`` in the group ``campaign.teachers``, where ``RECORD``
 is a `ForceField` (docs/extending.md); it is used where it is named, never by "auto".
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from apps.plug_ins import PlugIns
-from apps.sampling import gfnff, mmff94, uff
+from apps.sampling import gfnff, mmff94, morse, uff, water
 from apps.sampling.field import Teacher
 from apps.sampling.mmff94s import MMFF94s
 from data_store.errors import InputError, unknown_name
@@ -42,19 +44,70 @@ class ForceField:
         From a molecule to its teacher.
     untyped_atoms : callable
         From a molecule to the atoms that it does not know.
+    reference : str
+        Where it was published: a DOI.
+    licence : str
+        Of the code that evaluates it, and of its parameters where they have one.
+    types : str
+        What it has parameters for, in words.
     """
 
     title: str
     bind: Callable[[Molecule], Teacher]
     untyped_atoms: Callable[[Molecule], list[int]]
+    reference: str = "not stated"
+    licence: str = "not stated"
+    types: str = "not stated"
 
+
+_WATER = "water alone (H2O), and pairs of it"
 
 TEACHERS: dict[str, ForceField] = {
-    "mmff94": ForceField("MMFF94", mmff94.MMFF94, mmff94.untyped_atoms),
-    "mmff94s": ForceField("MMFF94s", MMFF94s, mmff94.untyped_atoms),
-    "gfnff": ForceField("GFN-FF", gfnff.GFNFF, gfnff.untyped_atoms),
-    "uff": ForceField("UFF", uff.UFF, uff.untyped_atoms),
-}
+    "mmff94": ForceField(
+        "MMFF94", mmff94.MMFF94, mmff94.untyped_atoms,
+        "doi:10.1002/(SICI)1096-987X(199604)17:5/6<490::AID-JCC1>3.0.CO;2-P",
+        "BSD-3-Clause (RDKit)",
+        "ordinary organics of H, C, N, O, F, Si, P, S, Cl, Br, I; water, OH, H2O2; a few ions",
+    ),
+    "mmff94s": ForceField(
+        "MMFF94s", MMFF94s, mmff94.untyped_atoms,
+        "doi:10.1002/(SICI)1096-987X(199905)20:7<720::AID-JCC7>3.0.CO;2-X",
+        "BSD-3-Clause (RDKit)",
+        "as MMFF94; delocalised nitrogen is flatter",
+    ),
+    "gfnff": ForceField(
+        "GFN-FF", gfnff.GFNFF, gfnff.untyped_atoms,
+        "doi:10.1002/anie.202004239",
+        "LGPL-3.0 (gfnff)",
+        "elements up to lawrencium, ions and radicals; bonds as perceived, no spin",
+    ),
+    "uff": ForceField(
+        "UFF", uff.UFF, uff.untyped_atoms,
+        "doi:10.1021/ja00051a040",
+        "BSD-3-Clause (RDKit)",
+        "nearly every element, poorly; free atoms",
+    ),
+    "spc-fw": ForceField(
+        "SPC/Fw", partial(water.FlexibleWater, water.SPC_FW), water.untyped_atoms,
+        "doi:10.1063/1.2136877",
+        "MIT (this project); parameters as published",
+        _WATER,
+    ),
+    "q-spc-fw": ForceField(
+        "q-SPC/Fw", partial(water.FlexibleWater, water.Q_SPC_FW), water.untyped_atoms,
+        "doi:10.1063/1.2386157",
+        "MIT (this project); parameters as published",
+        _WATER,
+    ),
+    "morse": ForceField(
+        "Morse", morse.Morse, morse.untyped_atoms,
+        "doi:10.1103/PhysRev.34.57; constants: doi:10.1007/978-1-4757-0961-2 and others, "
+        "in apps/sampling/morse_constants.py",
+        "MIT (this project); constants as published",
+        "H2, N2, O2, F2, Cl2, CO, NO, HF, HCl, OH, H2O, HO2, H2O2, and free atoms of these; bonds "
+        "break, and never form anew",
+    ),
+}  # fmt: skip
 """Built-in force fields by name."""
 
 _PLUG_INS = PlugIns(
@@ -62,7 +115,10 @@ _PLUG_INS = PlugIns(
     "an apps.sampling.teacher.ForceField", lambda loaded, name: isinstance(loaded, ForceField),
 )  # fmt: skip
 
-AUTOMATIC = ("mmff94", "gfnff", "uff")
+MADE_FOR_ONE = ("q-spc-fw",)
+"""What "auto" tries first: force fields of single species, whose refusals are nothing to tell."""
+
+AUTOMATIC = (*MADE_FOR_ONE, "mmff94", "gfnff", "uff")
 """What "auto" tries, in this order."""
 
 
@@ -109,16 +165,21 @@ def choose_teacher(name: str, molecule: Molecule) -> Choice:
         kind = find_force_field(tried)
         untyped = kind.untyped_atoms(molecule)
         if not untyped:
-            return Choice(tried, _reason(name, kind, refusals))
+            return Choice(tried, _reason(name, tried, refusals))
+        if name == "auto" and tried in MADE_FOR_ONE:
+            continue
         atoms = ", ".join(f"{molecule.symbols[i]} (atom {i})" for i in untyped)
         refusals.append(f"{kind.title} cannot type {molecule.formula}: {atoms}")
     raise InputError(f"the force field {'; '.join(refusals)}", _advice(molecule))
 
 
-def _reason(name: str, kind: ForceField, refusals: list[str]) -> str:
+def _reason(name: str, chosen: str, refusals: list[str]) -> str:
     if name != "auto":
         return "asked for"
-    return "; ".join([*refusals, f"{kind.title} has parameters for every atom"])
+    title = find_force_field(chosen).title
+    if chosen in MADE_FOR_ONE:
+        return f"{title} is made for this molecule"
+    return "; ".join([*refusals, f"{title} has parameters for every atom"])
 
 
 def _advice(molecule: Molecule) -> str:

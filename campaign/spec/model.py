@@ -21,6 +21,7 @@ from apps.sampling.settings import MoleculeSettings, SamplingSettings
 from apps.selection.registry import STRATEGIES
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.plan.stages import STAGES
+from campaign.plan.system import chunks_by_molecule
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError, unknown_name
 from data_store.splits import validation_count
@@ -106,15 +107,19 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
     if "pretrained" not in spec.finetuning.arms:
         return
     structures, chunk = spec.sampling.structures, spec.sampling.chunk_structures
-    if structures < chunk:
+    shares = [molecule.share for molecule in spec.system.molecules()]
+    made = chunk * sum(chunks_by_molecule(spec.system, spec.sampling))
+    least = int(structures * min(shares) / sum(shares))
+    if least < chunk:
+        of_each = "" if len(shares) == 1 else f" for each molecule (the smallest share is {least})"
         yield Problem(
             "sampling.structures",
             str(structures),
-            f"less than one chunk, and chunks are whole: {chunk} would be made; lower "
-            f"sampling.chunk_structures ({chunk}) to a divisor of {structures}",
+            f"less than one chunk{of_each}, and chunks are whole: {made} would be made; lower "
+            f"sampling.chunk_structures ({chunk}) to a divisor of {least}",
         )
-        chunk = structures
-    made, held_out = -(-structures // chunk) * chunk, spec.pretraining.held_out
+        made = structures
+    held_out = spec.pretraining.held_out
     if 2 * held_out > made:
         yield Problem(
             "pretraining.held_out",
@@ -206,6 +211,7 @@ def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpe
 
 _PATH_KEYS = (
     ("system", "xyz"),
+    ("system", "mol"),
     ("labels", "file"),
     ("labels", "test_file"),
     ("potential", "start_from"),
@@ -218,7 +224,18 @@ def _with_absolute_paths(tables: dict[str, Any], folder: Path) -> dict[str, Any]
         value = resolved.get(table, {}).get(key) if isinstance(resolved.get(table), dict) else None
         if isinstance(value, str) and value:
             resolved[table][key] = str((folder / value).resolve())
+    system = resolved.get("system")
+    if isinstance(system, dict) and isinstance(system.get("species"), list):
+        system["species"] = [_species_in(folder, species) for species in system["species"]]
     return resolved
+
+
+def _species_in(folder: Path, species: Any) -> Any:
+    """A species with absolute paths."""
+    if not isinstance(species, dict):
+        return species
+    files = {key: species[key] for key in ("xyz", "mol") if isinstance(species.get(key), str)}
+    return species | {key: str((folder / file).resolve()) for key, file in files.items()}
 
 
 def _missing_files(spec: CampaignSpec) -> Iterator[Problem]:
@@ -231,6 +248,11 @@ def _missing_files(spec: CampaignSpec) -> Iterator[Problem]:
                 "no such file; give an existing one here or with --set "
                 f"{table}.{key}=FILE (or `campaign import`)",
             )
+    for place, species in enumerate(spec.system.species):
+        for key in ("xyz", "mol"):
+            value = getattr(species, key)
+            if value is not None and not Path(value).is_file():
+                yield Problem(f"system.species.{place}.{key}", repr(value), "no such file")
 
 
 def read_spec(path: Path, overrides: dict[str, Any] | None = None) -> CampaignSpec:

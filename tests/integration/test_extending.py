@@ -40,7 +40,7 @@ PAGE = (pages.DOCS / "extending.md").read_text(encoding="utf-8")
 SECTIONS = pages.sections(PAGE)
 
 PACKAGES = {"Teacher": "my_teacher", "Labeler": "my_labeler", "Potential": "my_potential"}
-NAMES = {"Teacher": "morse", "Labeler": "emt", "Potential": "morse_pairs"}
+NAMES = {"Teacher": "rydberg", "Labeler": "emt", "Potential": "morse_pairs"}
 SPOILT = {
     "Teacher": ("first = (slope", "first = 0.9 * (slope"),
     "Labeler": ("atoms.get_forces()", "-atoms.get_forces()"),
@@ -119,7 +119,7 @@ def outcomes(extended: tuple[Path, dict[str, str]]) -> dict[str, dict[str, str]]
     copy, environment = extended
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=found.xml",
-        "-k", "morse or emt or breathing or workstation", *LAWS,
+        "-k", "rydberg or morse_pairs or emt or breathing or workstation", *LAWS,
     ]  # fmt: skip
     run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     print(run.stdout, run.stderr)  # shown where a law is broken

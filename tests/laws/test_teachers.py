@@ -28,6 +28,8 @@ from data_store.streams import stream
 from data_store.units import BOLTZMANN_eV_PER_K, KCAL_PER_MOL_eV
 
 SMILES = ("O", "CC(=O)N", "CC(=O)[O-]", "C[NH3+]", "CC#N", "CB(O)O", "O=O")
+MORE = {"morse": ("[H][H]", "N#N", "[C-]#[O+]", "F", "Cl", "[OH]", "O[O]", "OO")}
+"""Of a teacher of few species, the others."""
 
 
 @cache
@@ -43,7 +45,7 @@ def teacher(name: str, smiles: str) -> Teacher:
 CASES = [
     pytest.param(name, smiles, id=f"{name} {smiles}")
     for name in force_field_names()
-    for smiles in SMILES
+    for smiles in (*SMILES, *MORE.get(name, ()))
     if not find_force_field(name).untyped_atoms(molecule(smiles))
 ]
 each_case = pytest.mark.parametrize(("name", "smiles"), CASES)
