@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,20 @@ from rdkit.Chem import rdForceFieldHelpers as fields
 from apps.sampling import langevin
 from apps.sampling.copies import two_copies
 from apps.sampling.field import Field, Teacher
+from apps.sampling.gaff2 import ambertools
 from apps.sampling.gfnff import GFNFF
 from apps.sampling.langevin import PhasePoint, Thermostat, baoab, langevin_frames
 from apps.sampling.mmff94 import MMFF94
 from apps.sampling.molecule import molecule_from_smiles, to_rdkit
 from apps.sampling.settings import LangevinSettings
 from apps.sampling.strategies.moves import rotate
-from apps.sampling.teacher import TEACHERS, find_force_field, force_field_names, make_teacher
+from apps.sampling.teacher import (
+    PARAMETRISED,
+    TEACHERS,
+    find_force_field,
+    force_field_names,
+    make_teacher,
+)
 from apps.sampling.thermal import thermal_frames
 from apps.sampling.uff import UFF
 from data_store.molecules import Molecule
@@ -37,17 +45,48 @@ def molecule(smiles: str) -> Molecule:
     return molecule_from_smiles(smiles, name=smiles)
 
 
+SAMPLES = Path(__file__).parents[1] / "samples"
+BROUGHT = {
+    ("openmm-xml", "CO"): "methanol.xml",
+    ("amber-prmtop", "CO"): "methanol.prmtop",
+    ("amber-prmtop", "CC(=O)[O-]"): "acetate.prmtop",
+}
+"""Files of a user's, by force field and molecule."""
+
+MADE = [("gaff2", "CO"), ("gaff2", "C[NH3+]")]
+"""What AmberTools makes, where it is installed."""
+
+
+@cache
+def parameters(name: str, smiles: str) -> str | None:
+    if (name, smiles) in BROUGHT:
+        return (SAMPLES / BROUGHT[name, smiles]).read_text(encoding="utf-8")
+    if (name, smiles) in MADE:
+        return PARAMETRISED[name].parameters(molecule(smiles), None)
+    return None
+
+
 @cache
 def teacher(name: str, smiles: str) -> Teacher:
-    return make_teacher(name, molecule(smiles))
+    return make_teacher(name, molecule(smiles), parameters(name, smiles))
 
+
+WITHOUT_AMBERTOOLS = pytest.mark.skipif(
+    ambertools() is None, reason="AmberTools (antechamber, parmchk2, tleap) is not on PATH"
+)
 
 CASES = [
     pytest.param(name, smiles, id=f"{name} {smiles}")
     for name in force_field_names()
     for smiles in (*SMILES, *MORE.get(name, ()))
     if not find_force_field(name).untyped_atoms(molecule(smiles))
-]
+] + [
+    pytest.param(
+        name, smiles, id=f"{name} {smiles}",
+        marks=[WITHOUT_AMBERTOOLS] if (name, smiles) in MADE else [],
+    )
+    for name, smiles in (*BROUGHT, *MADE)
+]  # fmt: skip
 each_case = pytest.mark.parametrize(("name", "smiles"), CASES)
 
 
@@ -168,14 +207,18 @@ LIBRARY = pytest.mark.xfail(
 @pytest.mark.parametrize(
     ("name", "smiles"),
     [
-        pytest.param(*case.values, marks=LIBRARY if case.id == "gfnff CC(=O)N" else (), id=case.id)
+        pytest.param(
+            *case.values,
+            id=case.id,
+            marks=LIBRARY if case.id == "gfnff CC(=O)N" else case.marks,
+        )
         for case in CASES
     ],
 )
 def test_energies_do_not_know_the_order_of_atoms(name: str, smiles: str) -> None:
     bound = teacher(name, smiles)
     order = stream(0, "order", smiles).permutation(len(bound.molecule.numbers))
-    other = make_teacher(name, relabelled(bound.molecule, order))
+    other = make_teacher(name, relabelled(bound.molecule, order), parameters(name, smiles))
     x = distorted(bound, bound.relaxed_positions, 0.1)
     energies, forces = bound.energies_and_forces(x[None])
     again, permuted = other.energies_and_forces(x[order][None])
