@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -39,7 +39,6 @@ def scattered(replicas: int) -> Tensor:
     return 3.0 * torch.rand(replicas, 4, 3, generator=generator, dtype=torch.float64)
 
 
-@settings(deadline=None)  # the first differentiation takes a while
 @given(replicas=st.integers(1, 40), most=st.integers(1, 50))
 def test_parts_change_nothing(replicas: int, most: int) -> None:
     x, short = scattered(replicas), Short(most)
