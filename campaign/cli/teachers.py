@@ -16,7 +16,7 @@ def teachers(
     smiles: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SMILES]", help="Say which of them know this molecule.", show_default=False
+            metavar="SMILES", help="Say which of them know this molecule.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,

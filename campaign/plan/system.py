@@ -1,8 +1,8 @@
 """The molecules of a system as identities have them: what each is, its teacher, its chunks.
 
 Nothing here makes a molecule: that needs libraries which planning does not load. So water is known
-by how it is written. Each molecule of a mixture is an item of its own, the same whatever else is
-in the mixture, and the same as in a campaign of that molecule alone.
+by how it is written. Each molecule of a mixture is an item of its own, and the same one as in a
+campaign of that molecule alone; its chunks are the same whatever else is in the mixture.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
         f"{count * sampling.chunk_structures} of {molecule.written}"
         for molecule, count in zip(system.molecules(), counts, strict=True)
     )
-    return f"teacher structures, each of one molecule alone: {shares}\n{_SEVERAL}"
+    return f"teacher structures: {shares}\n{_SEVERAL}"
 
 
 def boxes_settings(system: MoleculeSettings, count: int) -> dict[str, Any]:
