@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from campaign.campaign import Campaign
+from campaign.cli.compare import compare
 from campaign.cli.convert import convert
 from campaign.cli.display import (
     LineDisplay,
@@ -256,6 +257,7 @@ def export(
 
 
 app.command()(cancel)
+app.command()(compare)
 app.command()(convert)
 app.command()(doctor)
 app.command()(package)
