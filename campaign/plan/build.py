@@ -193,15 +193,18 @@ class _Teaching:
         alone = spec.system.kind == "molecule"
         counts = chunks_by_molecule(spec.system, spec.sampling)
         for one, made, count in zip(spec.system.molecules(), self.molecules, counts, strict=True):
+            own = {} if alone else {"molecule": molecule_id(one)}
+            # Which teacher a species has is in the identity of its molecule.
+            known = () if alone else ("force_field",)
             for chunk in range(count):
                 yield planned_part(
                     "sample",
                     f"teacher chunk {chunk}" + ("" if alone else f" of {one.written}"),
                     settings,
                     spec.campaign.seed,
-                    key={"chunk": chunk} | ({} if alone else {"molecule": molecule_id(one)}),
+                    key={"chunk": chunk, **own},
                     inputs={"molecule": [made]},
-                    not_science=_as_before(spec, "sampling."),
+                    not_science=(*_as_before(spec, "sampling."), *known),
                 )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:

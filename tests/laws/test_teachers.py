@@ -235,6 +235,22 @@ def test_energies_do_not_know_what_was_asked_before(name: str, smiles: str) -> N
 
 
 @each_case
+def test_no_geometry_is_an_error(name: str, smiles: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Atoms on each other, or all in one line: rejected by the window, never an exception."""
+    bound = teacher(name, smiles)
+    rest = bound.relaxed_positions
+    in_line, on_each_other = np.zeros_like(rest), rest.copy()
+    in_line[:, 0] = np.arange(len(rest))
+    on_each_other[1] = on_each_other[0]
+    with np.errstate(all="ignore"):
+        energies, forces = bound.energies_and_forces(np.stack([rest, in_line, on_each_other]))
+    assert energies[0] == 0.0, "what cannot be done beside it changes nothing"
+    assert np.isfinite(forces[0]).all()
+    assert forces.shape == (3, len(rest), 3)
+    capfd.readouterr()  # libraries say in their own words what they cannot do
+
+
+@each_case
 def test_a_pair_far_apart_is_two_molecules(name: str, smiles: str) -> None:
     bound, pair = teacher(name, smiles), pair_of(name, smiles)
     assert pair.molecule.charge == 2 * bound.molecule.charge
