@@ -79,8 +79,9 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
         )
         files = {role: Path(path) for role, path in req.files.items()}
         molecule = make_molecule(system, req.seed, files.get("xyz"), files.get("labels"))
-        choice = choose_teacher(req.settings["force_field"], molecule)
-        relaxed = _relaxed(make_teacher(choice.name, molecule))
+        choice = choose_teacher(req.settings["force_field"], molecule, files.get("force_field"))
+        relaxed = _relaxed(make_teacher(choice.name, molecule, choice.parameters))
+        parameters = {} if choice.parameters is None else {"parameters": choice.parameters}
         part = write_part(
             Path(req.parts_root),
             req.stage,
@@ -90,6 +91,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
                 "molecule": relaxed.to_json(),
                 "teacher": choice.name,
                 "teacher_reason": choice.reason,
+                **parameters,
             },
         )
     return Result.done(part).to_json()
@@ -106,7 +108,8 @@ def _teacher(req: Request) -> Any:
 
     (prepared,) = req.input_parts("molecule")
     molecule = Molecule.from_json(prepared.metadata["molecule"])
-    return make_teacher(prepared.metadata["teacher"], molecule)
+    known = prepared.metadata
+    return make_teacher(known["teacher"], molecule, known.get("parameters"))
 
 
 def sample(request: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from campaign.plan.system import (
     chunks_by_molecule,
     identity_of,
     molecule_id,
+    teacher_of,
 )
 from campaign.spec.model import CampaignSpec
 from data_store.fingerprints import file_digest, fingerprint
@@ -41,6 +42,9 @@ _CAME_LATER = {
 }
 """Keys younger than parts that are made, with the value that says what was done before there were
 such keys: with it they are left out of identities, which stay what they were."""
+
+_FILE = "force_field_file"
+"""Of the sampling's settings the file is in the identity of the molecule, by its content."""
 
 _TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
 
@@ -177,30 +181,36 @@ class _Teaching:
         return planned_part(
             "prepare",
             f"molecule {spec.campaign.name if alone else one.written}",
-            identity_of(one, spec.sampling.force_field),
+            identity_of(one, spec.sampling),
             spec.campaign.seed,
-            files=brought_by(one) | ({"labels": labels} if labels else {}),
+            files=brought_by(one, teacher_of(one, spec.sampling)[1])
+            | ({"labels": labels} if labels else {}),
             not_science=("system.name",),
         )
 
     def _chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures"})
+        settings = spec.sampling.model_dump(mode="json", exclude={"structures", _FILE})
         alone = spec.system.kind == "molecule"
         counts = chunks_by_molecule(spec.system, spec.sampling)
         for one, made, count in zip(spec.system.molecules(), self.molecules, counts, strict=True):
+            own = {} if alone else {"molecule": molecule_id(one)}
+            # Which teacher a species has is in the identity of its molecule.
+            known = () if alone else ("force_field",)
             for chunk in range(count):
                 yield planned_part(
                     "sample",
                     f"teacher chunk {chunk}" + ("" if alone else f" of {one.written}"),
                     settings,
                     spec.campaign.seed,
-                    key={"chunk": chunk} | ({} if alone else {"molecule": molecule_id(one)}),
+                    key={"chunk": chunk, **own},
                     inputs={"molecule": [made]},
-                    not_science=_as_before(spec, "sampling."),
+                    not_science=(*_as_before(spec, "sampling."), *known),
                 )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures", "chunk_structures"})
+        settings = spec.sampling.model_dump(
+            mode="json", exclude={"structures", "chunk_structures", _FILE}
+        )
         return planned_part(
             "candidates",
             "thermal candidates",

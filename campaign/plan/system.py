@@ -1,8 +1,8 @@
 """The molecules of a system as identities have them: what each is, its teacher, its chunks.
 
 Nothing here makes a molecule: that needs libraries which planning does not load. So water is known
-by how it is written. Each molecule of a mixture is an item of its own, the same whatever else is
-in the mixture, and the same as in a campaign of that molecule alone.
+by how it is written. Each molecule of a mixture is an item of its own, and the same one as in a
+campaign of that molecule alone; its chunks are the same whatever else is in the mixture.
 """
 
 from __future__ import annotations
@@ -24,23 +24,33 @@ __all__ = [
     "in_words",
     "is_water",
     "molecule_id",
+    "teacher_of",
 ]
 
 _WATER = re.compile(r"(\[[23]?H\])?(O|\[OH?\]|\[OH2\])(\(\[[23]?H\]\))?(\[[23]?H\])?")
 
 
-def identity_of(molecule: SpeciesSettings, force_field: str) -> dict[str, Any]:
+def teacher_of(molecule: SpeciesSettings, sampling: SamplingSettings) -> tuple[str, Path | None]:
+    """Name of a molecule's teacher, and its file where it is one of the user's."""
+    chosen = sampling if molecule.force_field is None else molecule
+    file = chosen.force_field_file
+    return str(chosen.force_field), None if file is None else Path(file)
+
+
+def identity_of(molecule: SpeciesSettings, sampling: SamplingSettings) -> dict[str, Any]:
     """Settings of the stage that makes a molecule; files are apart, by their content."""
     kept = molecule.model_dump(
         mode="json", include={"name", "smiles", "charge", "multiplicity"}
     )  # fmt: skip
-    chosen = molecule.force_field or force_field
+    chosen, _ = teacher_of(molecule, sampling)
     return {"system": {"kind": "molecule", **kept}, **identity_of_choice(molecule, chosen)}
 
 
-def brought_by(molecule: SpeciesSettings) -> dict[str, tuple[Path, str]]:
-    """Files that a molecule is made from, with their digests, by role."""
-    given = {"xyz": molecule.xyz, "mol": molecule.mol}
+def brought_by(
+    molecule: SpeciesSettings, force_field: Path | None = None
+) -> dict[str, tuple[Path, str]]:
+    """Files that a molecule and its teacher are made from, with their digests, by role."""
+    given = {"xyz": molecule.xyz, "mol": molecule.mol, "force_field": force_field}
     return {
         role: (Path(path), file_digest(Path(path))) for role, path in given.items() if path
     }  # fmt: skip
@@ -82,7 +92,7 @@ def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
         f"{count * sampling.chunk_structures} of {molecule.written}"
         for molecule, count in zip(system.molecules(), counts, strict=True)
     )
-    return f"teacher structures, each of one molecule alone: {shares}\n{_SEVERAL}"
+    return f"teacher structures: {shares}\n{_SEVERAL}"
 
 
 def boxes_settings(system: MoleculeSettings, count: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import openmm
 import pytest
 from openmm import unit
 
+from apps.sampling import morse
 from apps.sampling.chunk import make_chunk
 from apps.sampling.molecule import molecule_from_smiles
 from apps.sampling.morse import Morse, untyped_atoms
@@ -137,6 +138,37 @@ def test_a_free_atom_has_neither_energy_nor_forces(smiles: str, multiplicity: in
 def test_others_are_refused(smiles: str) -> None:
     molecule = molecule_from_smiles(smiles)
     assert untyped_atoms(molecule) == list(range(len(molecule.numbers)))
+
+
+def least_rise(bound: Morse) -> float:
+    """Least energy (eV) that it takes to bring two atoms without a bond to a quarter of their way.
+
+    Straight through the molecule, and from its other side, where bonds are already broken.
+    """
+    rises = []
+    count, rest = len(bound.molecule.numbers), bound.relaxed_positions
+    for i in range(count):
+        for j in range(i + 1, count):
+            if (i, j) in bound.molecule.bonds:
+                continue
+            for side in (1.0, -1.0):
+                x = np.repeat(rest[None], 40, axis=0)
+                steps = side * np.linspace(1.0, 0.25, 40)
+                x[:, j] = rest[i] + steps[:, None] * (rest[j] - rest[i])
+                energies, _ = bound.energies_and_forces(x)
+                rises.append(energies[-1] - energies[0])
+    return float(min(rises))
+
+
+@pytest.mark.parametrize("formula", ["H2O", "HO2", "H2O2"])
+def test_atoms_without_a_bond_cannot_fall_into_each_other(formula: str) -> None:
+    assert least_rise(teacher(formula)) > 5.0
+
+
+def test_without_walls_there_are_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(morse, "_WALL_BEGINS", 1e-3)
+    bare = Morse(molecule_from_smiles("O[O]"))
+    assert least_rise(bare) < 2.0
 
 
 def test_pieces_fly_apart_within_the_window() -> None:

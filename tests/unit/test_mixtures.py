@@ -101,6 +101,17 @@ def test_a_molecule_more_leaves_the_others_parts() -> None:
     assert prints(fewer.of("pretrain")).isdisjoint(prints(more.of("pretrain")))
 
 
+def test_another_teacher_for_the_rest_leaves_what_has_its_own() -> None:
+    own = {**METHANOL, "force_field": "mmff94"}
+    found = spec(own, WATER)
+    before = build_plan(found)
+    sampling = found.sampling.model_copy(update={"force_field": "uff"})
+    after = build_plan(found.model_copy(update={"sampling": sampling}))
+    kept = prints(before.of("sample")) & prints(after.of("sample"))
+    assert len(kept) == len(before.of("sample", molecule=molecule_id(found.system.species[0])))
+    assert kept < prints(before.of("sample"))
+
+
 def test_names_and_counts_change_no_structures() -> None:
     before = plan(WATER, METHANOL, density_g_per_cm3=0.8)
     after = plan({**WATER, "name": "wasser", "count": 9}, METHANOL, density_g_per_cm3=0.8)
