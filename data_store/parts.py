@@ -66,7 +66,10 @@ __all__ = [
 
 _ARRAYS = "data.zarr"
 _THREADS = 4
-"""Files synced at a time."""
+"""Files hashed or synced at a time."""
+
+_LARGE_BYTES = 1 << 20
+"""A smaller file is hashed sooner than a thread is woken."""
 
 
 @dataclass(frozen=True)
@@ -317,23 +320,30 @@ def _seal(aside: Path, manifest: dict[str, Any], pool: Executor) -> None:
 
     Many small syncs side by side cost a file system one commit of its journal, not one each.
     """
-    paths = list(_files_below(aside))
-    sizes = pool.map(_sync_file, paths)
-    manifest["files"] = {
-        path.relative_to(aside).as_posix(): {"bytes": size, "sha256": digest}
-        for path, digest, size in zip(paths, [*map(file_digest, paths)], sizes, strict=True)
+    sizes = {path: path.stat().st_size for path in _files_below(aside)}
+    hashing = {
+        path: pool.submit(file_digest, path) for path in sizes if sizes[path] >= _LARGE_BYTES
     }
+    syncing = [pool.submit(_sync_file, path) for path in sizes]
+    manifest["files"] = {
+        path.relative_to(aside).as_posix(): {
+            "bytes": size,
+            "sha256": hashing[path].result() if path in hashing else file_digest(path),
+        }
+        for path, size in sizes.items()
+    }
+    for synced in syncing:
+        synced.result()
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     _sync_file(aside / MANIFEST)
-    folders = {parent for path in paths for parent in path.relative_to(aside).parents}
+    folders = {parent for path in sizes for parent in path.relative_to(aside).parents}
     list(pool.map(sync_folder, sorted(aside / folder for folder in folders)))
 
 
-def _sync_file(path: Path) -> int:
-    """Make a file durable; its size."""
+def _sync_file(path: Path) -> None:
+    """Make a file durable."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
-        return os.fstat(handle.fileno()).st_size
 
 
 def glance_at_part(path: Path) -> list[str]:
