@@ -16,7 +16,7 @@ from data_store.parts import write_part
 from data_store.structure_parts import structures_to_columns
 from data_store.structures import TIER_CODES, Structures
 
-__all__ = ["boxes", "candidates", "make_molecule", "prepare", "sample"]
+__all__ = ["boxes", "candidates", "make_molecule", "prepare", "sample", "sample_pairs"]
 
 
 def make_molecule(
@@ -104,12 +104,20 @@ def _relaxed(teacher: Any) -> Molecule:
 
 
 def _teacher(req: Request) -> Any:
+    (teacher,) = _teachers(req)
+    return teacher
+
+
+def _teachers(req: Request) -> list[Any]:
     from apps.sampling.teacher import make_teacher
 
-    (prepared,) = req.input_parts("molecule")
-    molecule = Molecule.from_json(prepared.metadata["molecule"])
-    known = prepared.metadata
-    return make_teacher(known["teacher"], molecule, known.get("parameters"))
+    made = [prepared.metadata for prepared in req.input_parts("molecule")]
+    return [
+        make_teacher(
+            known["teacher"], Molecule.from_json(known["molecule"]), known.get("parameters")
+        )
+        for known in made
+    ]
 
 
 def sample(request: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +149,48 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
     tiers, rejected = part.metadata["tiers"], part.metadata["rejected"]
     counts = {f"accepted_{tier}": float(n) for tier, n in tiers.items()}
     counts["rejected"] = float(sum(sum(r.values()) for r in rejected.values()))
+    return Result.done(part, counts).to_json()
+
+
+def sample_pairs(request: dict[str, Any]) -> dict[str, Any]:
+    """Make one chunk of pairs of two unlike molecules: keys ``chunk``, ``molecules``.
+
+    Raises
+    ------
+    InputError
+        If no force field knows both molecules.
+    MethodError
+        If the acceptance window rejects nearly everything.
+    """
+    from apps.sampling.unlike import make_unlike_chunk
+    from data_store.streams import stream_seed
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        settings = SamplingSettings.model_validate(req.settings)
+        one, other = _teachers(req)
+        first, second = req.key["molecules"]
+        seed = stream_seed(req.seed, "molecules", first, second)
+        made, interaction = make_unlike_chunk(one, other, settings, seed, req.key["chunk"])
+        numbered = _parents_of(f"{int(first, 16) ^ int(second, 16):x}")
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(
+                replace(made.structures, parents=made.structures.parents + numbered)
+            ),
+            {
+                "tiers": made.tiers,
+                "rejected": made.rejected,
+                "tiers_left_out": [],
+                "interaction": interaction,
+            },
+        )
+    rejected = sum(part.metadata["rejected"]["pair"].values())
+    accepted = part.metadata["tiers"]["pair"]
+    counts = {"accepted_pair": float(accepted), "rejected": float(rejected)}
     return Result.done(part, counts).to_json()
 
 
