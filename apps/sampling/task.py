@@ -134,12 +134,13 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         settings = SamplingSettings.model_validate(req.settings)
-        made = make_chunk(_teacher(req), settings, *_stream_of(req))
+        teacher = _teacher(req)
+        made = make_chunk(teacher, settings, *_stream_of(req))
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
-            structures_to_columns(_with_own_parents(made.structures, req)),
+            structures_to_columns(_of_a_mixture(made.structures, teacher, req)),
             {
                 "tiers": made.tiers,
                 "rejected": made.rejected,
@@ -173,13 +174,18 @@ def sample_pairs(request: dict[str, Any]) -> dict[str, Any]:
         first, second = req.key["molecules"]
         seed = stream_seed(req.seed, "molecules", first, second)
         made, interaction = make_unlike_chunk(one, other, settings, seed, req.key["chunk"])
+        above_atoms_eV = _above_atoms_eV(one) + _above_atoms_eV(other)
         numbered = _parents_of(f"{int(first, 16) ^ int(second, 16):x}")
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
             structures_to_columns(
-                replace(made.structures, parents=made.structures.parents + numbered)
+                replace(
+                    made.structures,
+                    parents=made.structures.parents + numbered,
+                    energies=made.structures.labelled_energies() + above_atoms_eV,
+                )
             ),
             {
                 "tiers": made.tiers,
@@ -203,12 +209,26 @@ def _stream_of(req: Request) -> tuple[int, int]:
     return seed, req.key["chunk"]
 
 
-def _with_own_parents(structures: Structures, req: Request) -> Structures:
-    """Trajectories numbered apart from those of the other molecules of a mixture."""
+def _of_a_mixture(structures: Structures, teacher: Any, req: Request) -> Structures:
+    """As they are; of a mixture, trajectories numbered apart and energies of a common zero."""
     molecule = req.key.get("molecule")
     if molecule is None:
         return structures
-    return replace(structures, parents=structures.parents + _parents_of(molecule))
+    copies = structures.atom_counts // len(teacher.molecule.numbers)
+    return replace(
+        structures,
+        parents=structures.parents + _parents_of(molecule),
+        energies=structures.labelled_energies() + copies * _above_atoms_eV(teacher),
+    )
+
+
+def _above_atoms_eV(teacher: Any) -> float:
+    """Energy of a teacher's minimum above free atoms, where it knows that; else 0.
+
+    Pieces of one species may be other species: they must not have two energies. Where a teacher
+    knows no atoms each species has a zero of its own, which is of no harm while no bond breaks.
+    """
+    return float(getattr(teacher, "above_atoms_eV", 0.0))
 
 
 def _parents_of(molecule: str) -> int:

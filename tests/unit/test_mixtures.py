@@ -253,6 +253,24 @@ def test_unlike_pairs_have_both_teachers(tmp_path: Path) -> None:
     assert made(planned, tmp_path / "again", inputs, sample_pairs).digest == part.digest
 
 
+def test_species_of_morse_share_the_zero_of_free_atoms(tmp_path: Path) -> None:
+    atom = {"smiles": "[H]", "force_field": "morse"}
+    found = plan(RADICAL, atom, {**WATER, "force_field": "morse"}, METHANOL)
+    parts = [made(part, tmp_path, {}, prepare) for part in found.of("prepare")]
+    lowest = []
+    for planned, part in zip(found.of("prepare"), parts, strict=True):
+        chunk = next(
+            p for p in found.of("sample") if p.inputs["molecule"] == (planned.fingerprint,)
+        )
+        structures = read_structures(made(chunk, tmp_path, {"molecule": [str(part.path)]}, sample))
+        lowest.append(float(structures.labelled_energies().min()))
+    radical, hydrogen, water, methanol = lowest
+    assert -7.56 < radical < -7.3
+    assert hydrogen == 0.0
+    assert -10.06 < water < -9.8
+    assert 0.0 < methanol < 0.5, "MMFF94 knows no atoms"
+
+
 def test_boxes_are_starts_of_that_many_replicas(tmp_path: Path) -> None:
     found = plan(WATER, RADICAL, density_g_per_cm3=0.6)
     parts = [made(part, tmp_path, {}, prepare) for part in found.of("prepare")]
