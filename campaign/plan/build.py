@@ -34,7 +34,9 @@ _CAME_LATER = {
 """Keys younger than parts that are made, with the value that says what was done before there were
 such keys: with it they are left out of identities, which stay what they were."""
 
-_TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
+_TRAINING_RESOURCES = (
+    "ranks", "data_memory_MB", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
