@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from types import TracebackType
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ Rows = NDArray[np.int64]
 
 _PIECE = 8192
 """Structures read before it is asked whether to go on."""
+
+_FIRST_WINDOW = 1024
+"""Structures of the first window."""
 
 _CPU = torch.device("cpu")
 
@@ -151,12 +155,16 @@ class StreamedSet:
         return read_ahead(self.take, np.split(ordered, np.arange(_PIECE, len(ordered), _PIECE)))
 
     def _windows(self, step: int, batch_size: int, seed: int) -> Iterator[_Window]:
-        """Windows of consecutive steps from one on, each while the one before is in use."""
+        """Windows of consecutive steps from one on, each read while the one before is in use.
+
+        The first is small, so that it is there soon.
+        """
         steps = max(1, self._window_structures // batch_size)
+        second = step + min(steps, -(-_FIRST_WINDOW // batch_size))
+        bounds = [step, *range(second, self._steps, steps), max(step + 1, self._steps)]
 
-        def window(first: int) -> _Window:
-            stop = max(first + 1, min(first + steps, self._steps))
-            drawn = [rows_of_step(s, batch_size, len(self), seed) for s in range(first, stop)]
-            return _Window(first, stop, self.take(np.concatenate(drawn)))
+        def window(bounds: tuple[int, int]) -> _Window:
+            drawn = [rows_of_step(s, batch_size, len(self), seed) for s in range(*bounds)]
+            return _Window(*bounds, self.take(np.concatenate(drawn)))
 
-        return read_ahead(window, range(step, max(step + 1, self._steps), steps))
+        return read_ahead(window, pairwise(bounds))
