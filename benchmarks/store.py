@@ -70,10 +70,12 @@ def raw_bytes(structures: int) -> int:
 # A round
 
 
-def _rate(count: int, work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def _rates(figure: str, count: int, work: Callable[[], Any]) -> dict[str, float]:
+    """Structures in a second of the clock, and in one of processor time of all threads."""
+    began, cpu = time.perf_counter(), time.process_time()
     work()
-    return count / (time.perf_counter() - began)
+    elapsed = time.perf_counter() - began, time.process_time() - cpu
+    return {figure: count / elapsed[0], figure + "_cpu": count / elapsed[1]}
 
 
 def _epoch(batches: Iterator[Any], count: int) -> None:
@@ -88,19 +90,19 @@ def _timed(store: Store, structures: Structures, folder: Path) -> dict[str, floa
     count = store.structures or len(structures)
     mine = structures.slice(0, count)
     folder.mkdir(parents=True)
-    found = {"write": _rate(count, lambda: store.write(mine, folder))}
+    found = _rates("write", count, lambda: store.write(mine, folder))
     files = [path for path in folder.rglob("*") if path.is_file()]
     found |= {
         "size": sum(path.stat().st_blocks * 512 for path in files) / raw_bytes(count),
         "files": len(files),
     }
     if store.batches:
-        found["batches"] = _rate(count, lambda: _epoch(store.batches(folder), count))
-        found["first_ms"] = 1e3 / _rate(1, lambda: next(store.batches(folder)))
+        found |= _rates("batches", count, lambda: _epoch(store.batches(folder), count))
+        found["first_ms"] = 1e3 / _rates("first", 1, lambda: next(store.batches(folder)))["first"]
     if store.random:
         take, rng = store.random(folder), np.random.default_rng(1)
         drawn = np.sort(rng.integers(0, count, (_RANDOM_BATCHES, BATCH)))
-        found["random"] = _rate(drawn.size, lambda: [take(rows) for rows in drawn])
+        found |= _rates("random", drawn.size, lambda: [take(rows) for rows in drawn])
     shutil.rmtree(folder)
     return found
 
@@ -118,8 +120,10 @@ def _report(rounds: list[dict[str, dict[str, float]]]) -> Iterator[str]:
             if figure in rounds[0][name]:
                 values = [found[name][figure] for found in rounds]
                 ratios = [found[ours][figure] / found[name][figure] for found in rounds]
+                cpu = median([found[name][figure + "_cpu"] for found in rounds])
                 yield (
-                    f"    {figure:8s} {_line(values, 1e-3)} thousand structures/s"
+                    f"    {figure:8s} {_line(values, 1e-3)} thousand structures/s, "
+                    f"{1e-3 * cpu:,.3g} in a second of processor time"
                     + (f"; parts over it {_line(ratios)}" if name != ours else "")
                 )
         if "first_ms" in rounds[0][name]:
