@@ -19,12 +19,13 @@ from apps.contract import Request, Result
 from apps.potential.registry import make_potential
 from apps.training.distributed import World
 from apps.training.labelled_set import LabelledSet
+from apps.training.mpi import run_ranks
 from apps.training.pretraining import run_pretraining
 from apps.training.refit import force_rms, force_rms_of_blocks, refit, refit_in_blocks
 from apps.training.streamed_set import StreamedSet, bytes_of_structure
 from data_store.datasets import Dataset
 from data_store.errors import InputError, StoreError
-from data_store.parts import open_part, write_part
+from data_store.parts import Part, open_part, write_part
 from data_store.structure_parts import structures_to_columns
 from data_store.structures import Structures, concatenate
 from tests.laws.training_toys import toy_structures
@@ -135,18 +136,26 @@ def test_the_fit_of_blocks_is_the_fit_of_all(dataset: Dataset, scale_to: float |
     assert other.shift_eV != pytest.approx(expected.shift_eV, rel=1e-6), "the twin leaves some out"
 
 
-def pretrained(root: Path, dataset: Dataset, name: str, **changes: Any) -> Result:
+def request(root: Path, dataset: Dataset, name: str, **changes: Any) -> Request:
     pretraining = {
         "steps": 12, "batch_size": 10, "held_out": 30, "warmup_steps": 2, "ranks": 1, **changes,
     }  # fmt: skip
-    req = Request(
-        str(root), str(root / "work"), "pretrain", name * 64,
+    return Request(
+        str(root), str(root / "work" / name), "pretrain", name * 64,
         {"potential": {"cutoff_A": 4.0}, "pretraining": pretraining},
         5, {}, {"teacher": [str(part.path) for part in dataset.parts]},
     )  # fmt: skip
-    result = run_pretraining(req, ALONE, lambda: False)
+
+
+def pretrained(root: Path, dataset: Dataset, name: str, **changes: Any) -> Result:
+    result = run_pretraining(request(root, dataset, name, **changes), ALONE, lambda: False)
     assert result is not None
     return result
+
+
+def part_of(result: Result) -> Part:
+    assert result.path is not None
+    return open_part(Path(result.path))
 
 
 def test_pretraining_on_what_memory_cannot_hold_is_the_same_training(
@@ -159,13 +168,33 @@ def test_pretraining_on_what_memory_cannot_hold_is_the_same_training(
         pretrained(tmp_path, dataset, "c", steps=11),
     ]
     assert [result.counts["streamed"] for result in results] == [0.0, 1.0, 0.0]
-    errors = []
-    for result in results:
-        assert result.path is not None
-        held_out = open_part(Path(result.path)).metadata["held_out"]
-        errors.append(held_out["force_mae_eV_per_A"])
+    errors = [part_of(r).metadata["held_out"]["force_mae_eV_per_A"] for r in results]
     assert errors[1] == pytest.approx(errors[0], rel=1e-4)
     assert errors[2] != pytest.approx(errors[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5])
+def test_stopping_leaves_no_trace(tmp_path: Path, dataset: Dataset, stop_after: int) -> None:
+    whole = part_of(pretrained(tmp_path, dataset, "a", data_memory_MB=0.004))
+    req, asked = request(tmp_path, dataset, "b", data_memory_MB=0.004), itertools.count(1)
+    first = run_pretraining(req, ALONE, lambda: next(asked) == stop_after)
+    assert first is not None
+    assert first.outcome == "continue"
+    last = run_pretraining(req, ALONE, lambda: False)
+    assert last is not None
+    assert part_of(last).digest == whole.digest
+
+
+def test_two_ranks_read_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Dataset
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    alone = part_of(pretrained(tmp_path, dataset, "a"))
+    req = request(tmp_path, dataset, "b", data_memory_MB=0.004, ranks=2)
+    result = run_ranks(req, "apps.training.rank", 2)
+    assert result.counts["streamed"] == 1.0
+    found, expected = (part_of(result).metadata["held_out"], alone.metadata["held_out"])
+    assert found["force_mae_eV_per_A"] == pytest.approx(expected["force_mae_eV_per_A"], rel=1e-4)
 
 
 def test_scrambled_labels_want_everything_in_memory(tmp_path: Path, dataset: Dataset) -> None:
