@@ -47,7 +47,9 @@ such keys: with it they are left out of identities, which stay what they were.""
 _FILE = "force_field_file"
 """Of the sampling's settings the file is in the identity of the molecule, by its content."""
 
-_TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
+_TRAINING_RESOURCES = (
+    "ranks", "data_memory_MB", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
