@@ -29,6 +29,7 @@ from campaign.cli.display import (
     progress_view,
 )
 from campaign.cli.doctor import doctor
+from campaign.cli.inspect import inspect
 from campaign.cli.operations import cancel, data, retry, why
 from campaign.cli.options import (
     FolderArgument,
@@ -250,6 +251,7 @@ def export(
 app.command()(cancel)
 app.command()(convert)
 app.command()(doctor)
+app.command()(inspect)
 app.command()(package)
 app.command()(retry)
 app.command()(why)
