@@ -23,7 +23,8 @@ _LOGARITHMIC = ("energy_eV_per_atom", "force_eV_per_A")
 def coverage_figure(coverage: Coverage) -> Figure:
     """Share of each tier's values by bin; values outside the bins are drawn in none.
 
-    Energies, forces and shares of bonds on logarithmic axes. Measures that nothing was counted of have no panel.
+    Energies, forces and shares of bonds on logarithmic axes. Measures that nothing was counted of
+    have no panel.
     """
     shown = [
         name

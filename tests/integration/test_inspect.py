@@ -35,7 +35,7 @@ def test_a_campaign_its_workspace_and_a_part_are_looked_at(run: Run, tmp_path: P
     assert "64 structures" in out
     assert "length of a bond" in out
     assert figure.read_text().count("<svg") == 1
-    code, _, error = run("inspect", folder, "--stage", "smaple")
+    code, _, error = run("inspect", folder, "--stage", "sampling")
     assert (code, "'sample'" in error) == (2, True)
     code, _, error = run("inspect", folder, "--stage", "prepare")
     assert code == 2
