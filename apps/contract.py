@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from apps.memory import ran_out_of_memory
 from data_store.errors import (
     CampaignError,
     InputError,
@@ -165,10 +166,14 @@ class Result:
 
     @staticmethod
     def failed(error: Exception) -> Result:
-        """Result of an exception, classed; only software failures are worth a second try."""
-        known = isinstance(error, CampaignError)
+        """Result of an exception, classed; only software failures are worth a second try.
+
+        That memory ran out is a loss, and counted as ``out_of_memory``.
+        """
+        known, memory = isinstance(error, CampaignError), ran_out_of_memory(error)
         return Result(
-            _outcome_of(error),
+            "lost" if memory else _outcome_of(error),
+            counts={"out_of_memory": 1.0} if memory else {},
             message=str(error) if known else f"{type(error).__name__}: {error}",
             detail="".join(traceback.format_exception(error)),
         )

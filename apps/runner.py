@@ -29,22 +29,29 @@ __all__ = ["DEADLINE_VARIABLE", "run_requests"]
 DEADLINE_VARIABLE = "CAMPAIGN_DEADLINE_UNIX"
 """Environment variable of workers in a block: when tasks are to write their checkpoints."""
 
-TaskFunction = Callable[[dict[str, Any]], dict[str, Any]]
+TaskFunction = Callable[[Any], Any]
 
 
 def run_requests(
-    function: str, requests: list[dict[str, Any]], mark: str, **_placement: Any
+    function: str,
+    requests: list[dict[str, Any]],
+    marks: list[str],
+    *,
+    together: bool = False,
+    **_placement: Any,
 ) -> list[dict[str, Any]]:
-    """Run a task function on each request, in order.
+    """Run a task function on each request in order, or on all of them at once.
 
     Parameters
     ----------
     function : str
-        ``module:name`` of a plain function from a request to a result, both JSON.
+        ``module:name`` of a plain function from a request to a result, both JSON; where they run
+        together, from a list of requests to their results.
     requests : list of dict
         `apps.contract.Request` as plain data.
-    mark : str
-        File that says, while this runs, which process is at it.
+    marks : list of str
+        Files that say, while this runs, which process is at it, one for each task.
+    together : bool
     _placement
         What says where this runs travels with it, and is not read here.
 
@@ -53,11 +60,16 @@ def run_requests(
     list of dict
         For each request `apps.contract.Result` as plain data, with ``resources`` (``wall_s``,
         ``cpu_s`` of this process and its children, ``peak_rss_MB``, and where it ran: ``host``,
-        ``pid``, and in a batch job ``node`` (as the scheduler calls it) and ``job``).
+        ``pid``, and in a batch job ``node`` (as the scheduler calls it) and ``job``). Times of
+        requests that ran together are shared evenly among them.
     """
-    with _marked(Path(mark)):
-        task = _find(function)
-        return [_run_one(task, _due(request)) for request in requests]
+    with contextlib.ExitStack() as stack:
+        for mark in marks:
+            stack.enter_context(_marked(Path(mark)))
+        task, due = _find(function), [_due(request) for request in requests]
+        if together:
+            return _run(task, due)
+        return [_run(lambda batch: [task(batch[0])], [request])[0] for request in due]
 
 
 def _due(request: dict[str, Any]) -> dict[str, Any]:
@@ -97,20 +109,22 @@ def _marked(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _run_one(task: TaskFunction, request: dict[str, Any]) -> dict[str, Any]:
-    before, started = _cpu_seconds(), time.perf_counter()
+def _run(
+    task: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], requests: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    before, started, count = _cpu_seconds(), time.perf_counter(), len(requests)
     _forget_peak_memory()
     try:
-        result = task(request)
+        results = task(requests)
     except Exception as error:
-        result = Result.failed(error).to_json()
-    result["resources"] = {
-        "wall_s": time.perf_counter() - started,
-        "cpu_s": _cpu_seconds() - before,
+        results = [Result.failed(error).to_json() for _ in requests]
+    resources = {
+        "wall_s": (time.perf_counter() - started) / count,
+        "cpu_s": (_cpu_seconds() - before) / count,
         "peak_rss_MB": _peak_memory_MB(),
         **_whereabouts(),
     }
-    return result
+    return [{**result, "resources": resources} for result in results]
 
 
 def _whereabouts() -> dict[str, Any]:

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from apps.dynamics import forces as forces_module
-from apps.dynamics.engine import simulate_block, start_block
+from apps.dynamics.engine import start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.dynamics.forces import compiled_force_function
 from apps.potential import compiled as compiled_module
 from apps.potential.evaluate import molecular_force_function

@@ -29,7 +29,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from apps.dynamics.engine import Block, simulate_block, start_block
+from apps.dynamics.engine import Block, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import compiled_gradient
@@ -83,10 +84,11 @@ def _ours(what: str) -> float:
 
 def _theirs(peer: str, what: str) -> float:
     rate, ways = _WORK[what]
-    return max(_told(peer, arguments, rate) for arguments in ways)
+    return max(told(peer, arguments, rate) for arguments in ways)
 
 
-def _told(peer: str, arguments: tuple[str, ...], rate: str) -> float:
+def told(peer: str, arguments: tuple[str, ...], rate: str) -> float:
+    """A rate that a peer's harness tells."""
     python = Path(os.environ["PEERS_DIR"]).expanduser() / "venv/bin/python"
     command = [str(python), "peer_bench.py", "--peer", peer, *arguments]
     told = subprocess.run(
@@ -107,14 +109,15 @@ def _training() -> float:
 
 
 def _dynamics() -> float:
-    return _replica_steps_per_s(block_of("small", 64, 1000, _CPU), shaken(64, 0.0))
+    return replica_steps_per_s(block_of("small", 64, 1000, _CPU), shaken(64, 0.0))
 
 
 def _boxes() -> float:
-    return _replica_steps_per_s(box_block_of("small", 8, 500, _CPU), water_box()[0].repeat(8, 1, 1))
+    return replica_steps_per_s(box_block_of("small", 8, 500, _CPU), water_box()[0].repeat(8, 1, 1))
 
 
-def _replica_steps_per_s(block: Block, starts: Tensor) -> float:
+def replica_steps_per_s(block: Block, starts: Tensor) -> float:
+    """Of a whole block of dynamics, by the median of its segments."""
     state, ends = start_block(block, starts), [time.process_time()]
 
     def end_of_segment() -> bool:

@@ -82,8 +82,10 @@ def thaw(workspace: Workspace) -> CampaignSpec:
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     """TOML has no null: a key without a value is absent."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+
+    def inner(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _without_none(value)
+        return [inner(one) for one in value] if isinstance(value, list) else value
+
+    return {key: inner(value) for key, value in table.items() if value is not None}

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from campaign.plan.system import boxes_settings, teacher_of
 from campaign.spec.model import CampaignSpec
-from data_store.errors import CampaignError, InputError
+from data_store.errors import CampaignError, InputError, MethodError
 from data_store.splits import nested_split
 from data_store.structures import Structures
 
@@ -46,12 +47,18 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
 
+    if spec.system.kind != "molecule":
+        numbers = _check_several(spec)
+        starting_potential(spec.potential, numbers, 0, spec.potential.start_from)
+        _check_ranks(spec)
+        return
     xyz, labels, tests = (
         Path(path) if path else None
         for path in (spec.system.xyz, spec.labels.file, spec.labels.test_file)
     )
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
-    choose_teacher(spec.sampling.force_field, molecule)
+    name, file = teacher_of(spec.system.molecules()[0], spec.sampling)
+    choose_teacher(name, molecule, file)
     brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
     if brought:
         _check_counts(spec, *brought)
@@ -63,10 +70,38 @@ def preflight(spec: CampaignSpec) -> None:
         check_solves(spec.control.method, molecule)
     judges(spec.dynamics.criteria)
     criterion_rows(spec.dynamics)
+    _check_ranks(spec)
+
+
+def _check_ranks(spec: CampaignSpec) -> None:
     if spec.pretraining.ranks > 1 and "pretrained" in spec.finetuning.arms:
         from apps.training.mpi import find_mpiexec
 
         find_mpiexec()
+
+
+def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
+    """Check the molecules of a liquid or a mixture, their teachers and a box; atomic numbers."""
+    from apps.sampling.boxes import box_edges, pack
+    from apps.sampling.task import make_molecule
+    from apps.sampling.teacher import choose_teacher
+    from data_store.streams import stream
+
+    molecules = []
+    for one in spec.system.molecules():
+        xyz = Path(one.xyz) if one.xyz else None
+        molecules.append(make_molecule(one, spec.campaign.seed, xyz, None))
+        name, file = teacher_of(one, spec.sampling)
+        choose_teacher(name, molecules[-1], file)
+    if spec.system.has_box:
+        asked = boxes_settings(spec.system, 1)
+        counts = asked["molecules"]
+        edges = box_edges(molecules, counts, asked["density_g_per_cm3"], asked["edges_A"])
+        try:
+            pack(molecules, counts, edges, stream(spec.campaign.seed, "box", 0))
+        except MethodError as error:
+            raise InputError(error.message, error.hint) from error
+    return tuple({number for molecule in molecules for number in molecule.numbers})
 
 
 def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:

@@ -126,6 +126,10 @@ class Tally:
             elif part.items is not None:
                 self._begun[part.fingerprint] = part
 
+    def left(self, stage: str) -> int:
+        """Items of a stage whose part is not in its place."""
+        return self._totals[stage] - self._done[stage]
+
     def made(self, part: PlannedPart) -> None:
         """Take note that a part is in its place."""
         self._done[part.stage] += _count(part)

@@ -34,6 +34,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_store.arrays import read_array, write_arrays
+from data_store.arrays import ArrayReader, write_arrays
 from data_store.columns import Column
 from data_store.errors import InputError, StoreError, WorkspaceError
 from data_store.fingerprints import canonical_json, file_digest
@@ -64,6 +65,11 @@ __all__ = [
 ]
 
 _ARRAYS = "data.zarr"
+_THREADS = 4
+"""Files hashed or synced at a time."""
+
+_LARGE_BYTES = 1 << 20
+"""A smaller file is hashed sooner than a thread is woken."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +133,31 @@ class Part:
         StoreError
             If there is no such column, or it is stored in another unit than `unit`.
         """
-        spec = self._spec(name)
-        if spec["unit"] != unit:
-            raise StoreError(
-                f"column {name!r} of {self.path} is in {spec['unit'] or 'no unit'!r}, not {unit!r}",
-                "convert where the data enter, in an adapter",
-            )
-        first, last, _ = slice(start, stop).indices(spec["shape"][0])
-        return read_array(self.path / _ARRAYS / name, first, max(first, last))
+        arrays = self.arrays({name: unit})
+        first, last, _ = slice(start, stop).indices(self.shape(name)[0])
+        return arrays.read({name: slice(first, max(first, last))})[name]
+
+    def arrays(self, units: Mapping[str, str]) -> ArrayReader:
+        """Open columns to read them together, and more than once.
+
+        Parameters
+        ----------
+        units : mapping of str to str
+            Columns, and the unit that each is expected in.
+
+        Raises
+        ------
+        StoreError
+            If there is no such column, or it is stored in another unit.
+        """
+        for name, unit in units.items():
+            stored = self._spec(name)["unit"]
+            if stored != unit:
+                raise StoreError(
+                    f"column {name!r} of {self.path} is in {stored or 'no unit'!r}, not {unit!r}",
+                    "convert where the data enter, in an adapter",
+                )
+        return ArrayReader(self.path / _ARRAYS, tuple(units))
 
     def file(self, name: str) -> Path:
         """Path of a file or attachment.
@@ -196,7 +219,7 @@ def content_digest(
     for name in sorted(columns):
         values, unit = columns[name]
         hasher.update(canonical_json([name, values.dtype.str, list(values.shape), unit]).encode())
-        hasher.update(values.tobytes())
+        hasher.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     for name in sorted(files):
         hasher.update(canonical_json([name, hashlib.sha256(files[name]).hexdigest()]).encode())
     hasher.update(canonical_json(dict(metadata)).encode())
@@ -247,12 +270,10 @@ def write_part(
     """
     checked = {name: column.checked(name) for name, column in sorted(columns.items())}
     content = dict(files or {})
-    digest = content_digest(checked, metadata, content)
     manifest = {
         "schema": SCHEMA,
         "stage": stage,
         "fingerprint": fingerprint,
-        "digest": digest,
         "columns": {
             name: {"dtype": c.values.dtype.str, "shape": list(c.values.shape), "unit": c.unit}
             for name, c in checked.items()
@@ -264,13 +285,14 @@ def write_part(
     target = part_path(parts_root, stage, fingerprint)
     aside = target.with_name(f".{fingerprint[:16]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with _removed_on_failure(aside):
+        with _removed_on_failure(aside), ThreadPoolExecutor(_THREADS) as pool:
+            digest = pool.submit(content_digest, checked, metadata, content)
             aside.mkdir(parents=True)
             write_arrays(aside / _ARRAYS, checked)
             for name, data in {**content, **dict(attachments or {})}.items():
                 (aside / name).write_bytes(data)
-            _seal(aside, manifest)
-        ours = put_in_place(aside, target, digest)
+            _seal(aside, manifest | {"digest": digest.result()}, pool)
+        ours = put_in_place(aside, target, digest.result())
         sync_folder(target.parent)
     except OSError as error:
         raise WorkspaceError(
@@ -293,21 +315,35 @@ def _files_below(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _seal(aside: Path, manifest: dict[str, Any]) -> None:
-    """Hash and sync all files, then write the manifest as the last of them."""
+def _seal(aside: Path, manifest: dict[str, Any], pool: Executor) -> None:
+    """Hash and sync all files, then write the manifest as the last of them.
+
+    Many small syncs side by side cost a file system one commit of its journal, not one each.
+    """
+    sizes = {path: path.stat().st_size for path in _files_below(aside)}
+    hashing = {
+        path: pool.submit(file_digest, path) for path in sizes if sizes[path] >= _LARGE_BYTES
+    }
+    syncing = [pool.submit(_sync_file, path) for path in sizes]
     manifest["files"] = {
         path.relative_to(aside).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": file_digest(path),
+            "bytes": size,
+            "sha256": hashing[path].result() if path in hashing else file_digest(path),
         }
-        for path in _files_below(aside)
+        for path, size in sizes.items()
     }
+    for synced in syncing:
+        synced.result()
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in _files_below(aside):
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    for folder in [*(p for p in sorted(aside.rglob("*")) if p.is_dir()), aside]:
-        sync_folder(folder)
+    _sync_file(aside / MANIFEST)
+    folders = {parent for path in sizes for parent in path.relative_to(aside).parents}
+    list(pool.map(sync_folder, sorted(aside / folder for folder in folders)))
+
+
+def _sync_file(path: Path) -> None:
+    """Make a file durable."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def glance_at_part(path: Path) -> list[str]:

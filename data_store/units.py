@@ -18,6 +18,7 @@ __all__ = [
     "NUMBERS",
     "SYMBOLS",
     "AMU_A2_PER_FS2_eV",
+    "AMU_PER_A3_g_per_cm3",
     "ATOMIC_MASSES_amu",
     "BOLTZMANN_eV_PER_K",
     "HARTREE_eV",
@@ -49,3 +50,6 @@ KCAL_PER_MOL_eV = 4.184 * KJ_PER_MOL_eV
 
 AMU_A2_PER_FS2_eV = _AMU_KG * 1e10 / ELEMENTARY_CHARGE_C
 """1 amu Å²/fs² in eV: kinetic energies are m v² / 2 times this; accelerations F / m over this."""
+
+AMU_PER_A3_g_per_cm3 = _AMU_KG * 1e27
+"""1 amu/Å³ in g/cm³."""

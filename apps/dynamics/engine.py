@@ -1,17 +1,16 @@
-"""The engine: all replicas of a block in one batch, watched, until each has failed or time is up.
+"""The engine: steps of all replicas of a block in one batch, watched; the failed ones leave it.
 
 Time runs in segments of ``compact_every_steps``. Within one, failed replicas are carried along and
 ignored; at its end they leave the batch, so that a failure soon costs nothing. Noise is drawn for
 all replicas that ever were, from a generator that belongs to a chunk of steps: who has left, how
 long segments are, and where a run was interrupted leaves no trace in the others' noise. A force
 function that treats replicas apart to the bit (analytic ones do) then gives the same runs to the
-bit; in a network the order of sums in a matrix product may depend on the size of the batch. State
-is saved at ends of segments only, which a resumed run meets again.
+bit; in a network the order of sums in a matrix product may depend on the size of the batch. How
+blocks are run to their end, one or several in a batch, is `apps.dynamics.ensemble`'s business.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +31,10 @@ __all__ = [
     "Block",
     "Failure",
     "State",
-    "simulate_block",
+    "compact",
+    "noise_of_segment",
+    "noise_to_come",
+    "segment",
     "start_block",
 ]
 
@@ -151,50 +153,11 @@ def start_block(block: Block, positions: Tensor) -> State:
     ring = x.new_zeros(block.settings.keep_frames, *x.shape)
     state = State(0, torch.arange(block.replicas, device=block.device), point, ring)
     _observe(block, state, torch.ones(block.replicas, dtype=torch.bool, device=block.device))
-    _compact(state)
+    compact(state)
     return state
 
 
-def simulate_block(
-    block: Block,
-    state: State,
-    save: Callable[[State], None],
-    save_every_s: float,
-    should_stop: Callable[[], bool],
-) -> bool:
-    """Run until every replica has failed or reached the end, in place.
-
-    Parameters
-    ----------
-    block : Block
-    state : State
-    save : callable
-        Writes a checkpoint.
-    save_every_s : float
-    should_stop : callable
-        Asked at the end of each segment.
-
-    Returns
-    -------
-    bool
-        Whether it is finished; False where it was stopped, with a checkpoint.
-    """
-    saved = time.monotonic()
-    with _noise_to_come(block, state) as noise:
-        while len(state.alive) and state.step < block.total_steps:
-            _segment(block, state, noise)
-            _compact(state)
-            finished = not len(state.alive) or state.step >= block.total_steps
-            stopping = not finished and should_stop()
-            if stopping or (not finished and time.monotonic() - saved >= save_every_s):
-                save(state)
-                saved = time.monotonic()
-            if stopping:
-                return False
-    return True
-
-
-def _noise_to_come(block: Block, state: State) -> Noise:
+def noise_to_come(block: Block, state: State) -> Noise:
     """Noise of all segments to come, for all replicas that ever were."""
     settings, shape = block.settings, (block.replicas, *state.point.positions.shape[1:])
     every, end = settings.compact_every_steps, block.total_steps
@@ -204,19 +167,27 @@ def _noise_to_come(block: Block, state: State) -> Noise:
     return Noise(block.seed, shape, segments, device, ahead=device.type != "cpu")
 
 
-def _noise(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
-    """Noise of a segment for the replicas in the batch, shape (steps, R, N, 3)."""
+def noise_of_segment(block: Block, state: State, coming: Noise) -> Tensor:
+    """Noise of the next segment for the replicas in the batch, shape (steps, R, N, 3)."""
+    steps = min(block.settings.compact_every_steps, block.total_steps - state.step)
     if block.settings.ensemble == "nve":
         return state.point.positions.new_zeros(steps, 1, 1, 1)
     drawn = coming.next()
     return drawn if len(state.alive) == block.replicas else drawn[:, state.alive]
 
 
-def _segment(block: Block, state: State, coming: Noise) -> None:
+def segment(block: Block, state: State, noise: Tensor) -> None:
+    """Take the steps that there is noise for, in place.
+
+    Parameters
+    ----------
+    block : Block
+    state : State
+    noise : Tensor, shape (steps, R, N, 3)
+        As `noise_of_segment` draws it.
+    """
     block.begin_segment()
-    settings = block.settings
-    steps = min(settings.compact_every_steps, block.total_steps - state.step)
-    noise = _noise(block, state, steps, coming)
+    settings, steps = block.settings, len(noise)
     step_of = INTEGRATORS[settings.ensemble]
     thermostat = Thermostat(block.temperature_K, settings.friction_per_ps * 1e-3)
     sound = torch.ones(len(state.alive), dtype=torch.bool, device=block.device)
@@ -284,7 +255,7 @@ def _save_positions(block: Block, state: State, sound: Tensor) -> None:
         )
 
 
-def _compact(state: State) -> None:
+def compact(state: State) -> None:
     """Let failed replicas leave the batch."""
     failed = {failure.replica for failure in state.failures}
     rows = [row for row, replica in enumerate(state.alive.tolist()) if replica not in failed]

@@ -14,6 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from apps.memory import ran_out_of_memory
 from apps.potential.batch import AnyBatch, DenseBatch, PairBatch
 from apps.potential.compiled import (
     Case,
@@ -78,13 +79,39 @@ def force_function_for(
     sample = _scattered(len(numbers)).to(numbers.device)
     for native in (True, False) if suits_native(potential) else (False,):
         try:
-            fast = compiled_force_function(potential, numbers, replicas, native=native)
+            fast = _within_memory(potential, numbers, replicas, native, sample)
             compare(fast(sample), plain(sample))
         except RuntimeError as error:
             evaluation = Evaluation(False, first_line(error))
         else:
             return fast, Evaluation(True, native=native)
     return plain, evaluation
+
+
+def _within_memory(
+    potential: Potential, numbers: Tensor, replicas: int, native: bool, sample: Tensor
+) -> ForceFunction:
+    """Compiled for the largest chunk, or half of it and so on, for which there is memory."""
+    most = replicas
+    while most:
+        fast = compiled_force_function(potential, numbers, most, native=native)
+        try:
+            fast(sample)
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+        else:
+            return fast
+        most = _rows(most, numbers, native) // 2
+        if numbers.is_cuda:
+            torch.cuda.empty_cache()
+    raise RuntimeError("no memory for a compiled chunk of one molecule")
+
+
+def _rows(replicas: int, numbers: Tensor, native: bool) -> int:
+    return rows_of_chunk(
+        replicas, len(numbers), numbers.device, times=_NATIVE_TIMES if native else 1
+    )
 
 
 def compiled_force_function(
@@ -105,9 +132,7 @@ def compiled_force_function(
     RuntimeError
         If it cannot be compiled.
     """
-    atoms = len(numbers)
-    times = _NATIVE_TIMES if native else 1
-    rows = rows_of_chunk(replicas, atoms, potential.device, times=times)
+    atoms, rows = len(numbers), _rows(replicas, numbers, native)
     kinds = numbers.repeat(rows, 1)
     listed = [part.repeat(rows, 1, 1) for part in all_pairs(atoms)] if native else []
     sample = _scattered(atoms, rows).to(potential.device)

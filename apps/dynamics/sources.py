@@ -33,25 +33,30 @@ class Forces(NamedTuple):
     message: str
 
 
-def forces_of_model(req: Request, molecule: Molecule, steps: int) -> Forces:
-    """Of a trained model; ``steps`` is the most that will be asked for."""
+def forces_of_model(req: Request, molecule: Molecule, replicas: int, steps: int) -> Forces:
+    """Of a trained model; so many replicas and steps are the most that will be asked for."""
     import torch
 
     from apps.dynamics.forces import force_function_for
+    from apps.dynamics.memory import FittingForces
     from apps.potential.weights import load_potential
 
     (model,) = req.input_parts("model")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     potential = load_potential(model.file("model.safetensors")).to(device)
     numbers = torch.tensor(molecule.numbers, device=device)
-    replicas = int(req.settings["replicas_in_block"])
     function, evaluation = force_function_for(potential, numbers, replicas, steps)
-    recorded = {"compiled": evaluation.compiled}
-    counts = {"compiled": float(evaluation.compiled)}
-    return Forces(function, device, recorded, lambda: counts, str(evaluation))
+    fitting = FittingForces(function, device)
+
+    def counts() -> dict[str, float]:
+        found = {"compiled": evaluation.compiled, "most_at_once": fitting.most_at_once}
+        halved = {"out_of_memory": fitting.backed_off} if fitting.backed_off else {}
+        return {name: float(value) for name, value in (found | halved).items()}
+
+    return Forces(fitting, device, {"compiled": evaluation.compiled}, counts, str(evaluation))
 
 
-def forces_of_method(req: Request, molecule: Molecule, _: int) -> Forces:
+def forces_of_method(req: Request, molecule: Molecule, replicas: int, steps: int) -> Forces:
     """Of the reference method that the settings name."""
     import torch
 
@@ -68,5 +73,5 @@ def forces_of_method(req: Request, molecule: Molecule, _: int) -> Forces:
     return Forces(function, torch.device("cpu"), {"method": name}, counts, "")
 
 
-ForcesOf = Callable[[Request, Molecule, int], Forces]
-"""From a request, its molecule and the most steps that will be asked for."""
+ForcesOf = Callable[[Request, Molecule, int, int], Forces]
+"""From a request, its molecule, and the most replicas and steps that will be asked for."""

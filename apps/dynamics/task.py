@@ -1,8 +1,9 @@
-"""What a worker runs for dynamics: one block of replicas of one model at one temperature."""
+"""What a worker runs for dynamics: blocks of replicas of one model at one temperature."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ from data_store.streams import stream_seed
 from data_store.structure_parts import read_structures
 from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
 
-__all__ = ["contact_limits", "control", "reference_bond_lengths", "simulate"]
-
-_MARGIN_S = 30.0
+__all__ = [
+    "contact_limits",
+    "control",
+    "reference_bond_lengths",
+    "simulate",
+    "simulate_together",
+]
 
 _NOT_OF_A_BLOCK = {"temperatures_K", "replicas", "checkpoint_every_s"}
 """Settings that say nothing of one block: of its siblings, or of resources."""
@@ -40,8 +45,17 @@ def simulate(request: dict[str, Any]) -> dict[str, Any]:
     ------
     InputError
         If there are fewer starts than replicas.
+    LostError
+        If there is not the memory for the forces of one replica.
     """
-    return _simulated(Request.from_json(request), forces_of_model).to_json()
+    (result,) = simulate_together([request])
+    return result
+
+
+def simulate_together(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Run several blocks of one model at one temperature in one batch; as `simulate` each."""
+    reqs = [Request.from_json(request) for request in requests]
+    return [result.to_json() for result in _simulated(reqs, forces_of_model)]
 
 
 def control(request: dict[str, Any]) -> dict[str, Any]:
@@ -55,59 +69,90 @@ def control(request: dict[str, Any]) -> dict[str, Any]:
     InputError
         If there are fewer starts than replicas, or the method's package is not installed.
     """
-    return _simulated(Request.from_json(request), forces_of_method).to_json()
+    (result,) = _simulated([Request.from_json(request)], forces_of_method)
+    return result.to_json()
 
 
-def _simulated(req: Request, forces_of: ForcesOf) -> Result:
-    part = req.finished_part()
-    if part is not None:
-        return Result.done(part, _failures(part))
+def _simulated(reqs: list[Request], forces_of: ForcesOf) -> list[Result]:
+    """Results of blocks that differ in their place and number of replicas alone."""
+    parts = [req.finished_part() for req in reqs]
+    open_reqs = [req for req, part in zip(reqs, parts, strict=True) if part is None]
+    made = iter(_made(open_reqs, forces_of)) if open_reqs else iter(())
+    return [Result.done(part, _failures(part)) if part else next(made) for part in parts]
+
+
+def _made(reqs: list[Request], forces_of: ForcesOf) -> list[Result]:
+    import torch
+
+    from apps.dynamics.ensemble import simulate_blocks
+
+    torch.set_num_threads(reqs[0].threads)
+    forces, members = _members(reqs, forces_of)
+    began, before = time.perf_counter(), [m.state.replica_steps for m in members]
+    every_s = members[0].block.settings.checkpoint_every_s
+    finished = simulate_blocks(members, every_s, lambda: any(r.out_of_time() for r in reqs))
+    elapsed = max(time.perf_counter() - began, 1e-9)
+    shared = {**forces.counts(), **({"together": float(len(reqs))} if len(reqs) > 1 else {})}
+    results = []
+    for req, member, first, whole in zip(reqs, members, before, finished, strict=True):
+        rate = (member.state.replica_steps - first) / elapsed
+        counts = {**shared, "replica_steps_per_s": rate}
+        if not whole:
+            results.append(Result("continue", counts=counts))
+            continue
+        part = _write(req, member.block, member.state, forces.recorded)
+        results.append(Result.done(part, {**_failures(part), **counts}, forces.message))
+    return results
+
+
+def _members(reqs: list[Request], forces_of: ForcesOf) -> tuple[Forces, list[Any]]:
+    """Where forces come from, and the blocks, each at its start or its checkpoint."""
     import torch
 
     from apps.dynamics.checkpoint import load_state, save_state
-    from apps.dynamics.engine import simulate_block, start_block
+    from apps.dynamics.engine import start_block
+    from apps.dynamics.ensemble import Member
 
-    torch.set_num_threads(req.threads)
-    block, forces = _block(req, forces_of)
-    began, state = time.perf_counter(), load_state(req.work_dir, block.device)
-    starts = _starts(req, block.settings, block.replicas)
-    if state is None:
-        state = start_block(block, torch.from_numpy(starts))
-    before = state.replica_steps
-    finished = simulate_block(
-        block, state, lambda s: save_state(req.work_dir, s), block.settings.checkpoint_every_s,
-        req.out_of_time,
-    )  # fmt: skip
-    elapsed = max(time.perf_counter() - began, 1e-9)
-    counts = {
-        **forces.counts(),
-        "replica_steps_per_s": (state.replica_steps - before) / elapsed,
-    }
-    if not finished:
-        return Result("continue", counts=counts)
-    part = _write(req, block, state, forces.recorded)
-    return Result.done(part, {**_failures(part), **counts}, forces.message)
+    forces = _forces(reqs, forces_of)
+    members = []
+    for req in reqs:
+        block, folder = _block(req, forces), req.work_dir
+        starts = torch.from_numpy(_starts(req, block.settings, block.replicas))
+        state = load_state(folder, block.device) or start_block(block, starts)
+        members.append(Member(block, state, partial(save_state, folder)))
+    return forces, members
 
 
-def _block(req: Request, forces_of: ForcesOf) -> tuple[Any, Forces]:
-    """What is simulated, and where its forces come from."""
+def _forces(reqs: list[Request], forces_of: ForcesOf) -> Forces:
+    first, settings = reqs[0], _settings(reqs[0])
+    replicas = sum(int(req.settings["replicas_in_block"]) for req in reqs)
+    steps = settings.steps_of(settings.length_ps * 1000.0)
+    return forces_of(first, _molecule(first), replicas, steps)
+
+
+def _settings(req: Request) -> DynamicsSettings:
+    return DynamicsSettings.model_validate(req.settings["dynamics"])
+
+
+def _molecule(req: Request) -> Molecule:
+    (prepared,) = req.input_parts("molecule")
+    return Molecule.from_json(prepared.metadata["molecule"])
+
+
+def _block(req: Request, forces: Forces) -> Any:
+    """What is simulated."""
     from apps.dynamics.engine import Block
 
-    (prepared,) = req.input_parts("molecule")
-    settings = DynamicsSettings.model_validate(req.settings["dynamics"])
-    molecule = Molecule.from_json(prepared.metadata["molecule"])
-    temperature = float(req.key["temperature_K"])
-    forces = forces_of(req, molecule, settings.steps_of(settings.length_ps * 1000.0))
-    block = Block(
+    settings, temperature = _settings(req), float(req.key["temperature_K"])
+    return Block(
         force_function=forces.function,
-        watched=_watched(req, molecule, settings, temperature, forces.device),
+        watched=_watched(req, _molecule(req), settings, temperature, forces.device),
         settings=settings,
         temperature_K=temperature,
         seed=stream_seed(req.seed, "dynamics", repr(temperature), req.key["block"]),
         replicas=int(req.settings["replicas_in_block"]),
         device=forces.device,
     )
-    return block, forces
 
 
 def _watched(

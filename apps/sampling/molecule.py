@@ -21,7 +21,13 @@ from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.streams import stream_seed
 
-__all__ = ["molecule_from_smiles", "molecule_from_xyz", "reorder_like", "to_rdkit"]
+__all__ = [
+    "molecule_from_mol",
+    "molecule_from_smiles",
+    "molecule_from_xyz",
+    "reorder_like",
+    "to_rdkit",
+]
 
 _RELAX_STEPS = 20_000
 
@@ -61,12 +67,59 @@ def molecule_from_smiles(
                 "write the charge into the SMILES, as in CC(=O)[O-]",
             )
         molecule = Chem.AddHs(parsed)
-        _embed(molecule, smiles, seed)
+        _embed(molecule, f"system.smiles = {smiles!r}", seed)
         _relax(molecule)
     return _from_rdkit(molecule, name, multiplicity)
 
 
-def _embed(molecule: Any, smiles: str, seed: int) -> None:
+def molecule_from_mol(
+    path: Path,
+    *,
+    name: str = "molecule",
+    seed: int = 0,
+    charge: int | None = None,
+    multiplicity: int | None = None,
+) -> Molecule:
+    """Molecule from a file in MDL's format: mol, or sdf with one molecule.
+
+    Bonds and charges are the file's, and its geometry where it has one in three dimensions; else
+    one is built as for SMILES. Hydrogens that lack are added.
+
+    Raises
+    ------
+    InputError
+        If the file is unreadable, holds several molecules, or contradicts `charge`.
+    """
+    try:
+        records = path.read_text(encoding="utf-8").split("$$$$")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the molecule {path}: {error}", "check system.mol") from error
+    if sum(bool(record.strip()) for record in records) > 1:
+        raise InputError(f"{path} holds several molecules", "give a file with one")
+    with rdBase.BlockLogs():
+        parsed = Chem.MolFromMolBlock(records[0], removeHs=False)
+        if parsed is None or parsed.GetNumAtoms() == 0:
+            raise InputError(
+                f"{path}: RDKit cannot read this as a molecule in MDL's format",
+                "check the file, or give system.smiles",
+            )
+        if len(Chem.GetMolFrags(parsed)) > 1:
+            raise InputError(f"{path} holds several molecules", "a campaign of this kind has one")
+        found = Chem.GetFormalCharge(parsed)
+        if charge is not None and charge != found:
+            raise InputError(
+                f"system.charge = {charge}, but {path} has charge {found}",
+                "leave system.charge out, or mend the charges in the file",
+            )
+        has_geometry = parsed.GetNumConformers() > 0 and parsed.GetConformer().Is3D()
+        molecule = Chem.AddHs(parsed, addCoords=has_geometry)
+        if not has_geometry:
+            _embed(molecule, str(path), seed)
+            _relax(molecule)
+    return _from_rdkit(molecule, name, multiplicity)
+
+
+def _embed(molecule: Any, source: str, seed: int) -> None:
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = stream_seed(seed, "embed") % (2**31 - 1)
     if rdDistGeom.EmbedMolecule(molecule, parameters) == 0:
@@ -74,7 +127,7 @@ def _embed(molecule: Any, smiles: str, seed: int) -> None:
     parameters.useRandomCoords = True
     if rdDistGeom.EmbedMolecule(molecule, parameters) != 0:
         raise InputError(
-            f"system.smiles = {smiles!r}: no geometry could be built",
+            f"{source}: no geometry could be built",
             "give one with system.xyz",
         )
 
@@ -105,15 +158,34 @@ def molecule_from_xyz(
             molecule = Chem.MolFromXYZBlock(text)
             if molecule is None:
                 raise ValueError("not an xyz file")
-            rdDetermineBonds.DetermineBonds(molecule, charge=charge)
+            molecule = _with_bonds(molecule, charge, multiplicity)
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 f"{path}: no bonds fit this geometry with charge {charge}: {error}",
-                "check system.charge and the geometry, or give system.smiles",
+                "check system.charge and the geometry, or give system.smiles or system.mol",
             ) from error
     if len(Chem.GetMolFrags(molecule)) > 1:
         raise InputError(f"{path} holds several molecules", "a campaign of this kind has one")
     return _from_rdkit(molecule, name, multiplicity)
+
+
+def _with_bonds(molecule: Any, charge: int, multiplicity: int | None) -> Any:
+    """Perceived bonds; where none make all electrons pairs, those that leave as few as may be."""
+    electrons = sum(atom.GetAtomicNum() for atom in molecule.GetAtoms()) - charge
+    unpaired = electrons % 2 if multiplicity is None else multiplicity - 1
+    try:
+        paired = Chem.Mol(molecule)
+        rdDetermineBonds.DetermineBonds(paired, charge=charge)
+    except (ValueError, RuntimeError):
+        if not unpaired:
+            raise
+    else:
+        return paired
+    rdDetermineBonds.DetermineBonds(molecule, charge=charge, allowChargedFragments=False)
+    found = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if found != unpaired:
+        raise ValueError(f"bonds with {found} unpaired electrons were found, expected {unpaired}")
+    return molecule
 
 
 def _from_rdkit(molecule: Any, name: str, multiplicity: int | None) -> Molecule:

@@ -116,9 +116,9 @@ def _made(req: Request) -> Part:
     )
     scans = scanned(molecule, frames, settings.changes_A).reshape(-1, *frames.shape[1:])
     positions = np.concatenate([molecule.reference_positions[None], frames, distorted, scans])
-    energies, _ = make_teacher(prepared.metadata["teacher"], molecule).energies_and_forces(
-        positions
-    )
+    known = prepared.metadata
+    teacher = make_teacher(known["teacher"], molecule, known.get("parameters"))
+    energies, _ = teacher.energies_and_forces(positions)
     structures = Structures.from_dense(
         molecule.numbers, positions, charge=molecule.charge, multiplicity=molecule.multiplicity
     )

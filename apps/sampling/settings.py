@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "FROM_FILES",
+    "WANTS_A_FILE",
     "AngleSettings",
     "ClashSettings",
     "FragmentSettings",
@@ -17,6 +20,7 @@ __all__ = [
     "PairSettings",
     "SamplingSettings",
     "ScanSettings",
+    "SpeciesSettings",
     "TierSettings",
 ]
 
@@ -27,11 +31,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class MoleculeSettings(_Strict):
-    """The ``[system]`` table: one molecule, from its SMILES or a geometry."""
-
-    kind: Literal["molecule"] = "molecule"
-    """What is simulated."""
+class _Source(_Strict):
+    """One molecule: what it is made from."""
 
     name: str = "molecule"
     """What it is called in reports; no part of any identity."""
@@ -42,17 +43,125 @@ class MoleculeSettings(_Strict):
     xyz: str | None = None
     """File with one geometry (Å) instead; bonds are perceived from it."""
 
+    mol: str | None = None
+    """File in MDL's format (mol, or sdf with one molecule) instead; hydrogens that lack are added,
+    and a geometry is built where it has none in three dimensions."""
+
     charge: int | None = None
-    """Total charge in e; by default that of the SMILES, or 0 for a geometry."""
+    """Total charge in e; by default that of the SMILES or of the mol file, or 0 for a geometry."""
 
     multiplicity: int | None = Field(default=None, ge=1)
     """Spin multiplicity 2S + 1; by default 1, or 2 for an odd number of electrons."""
 
+    @property
+    def written(self) -> str:
+        """How it is written: its SMILES, or the name of its file."""
+        return self.smiles or PurePath(self.xyz or self.mol or "").name
+
+    @property
+    def sources(self) -> int:
+        """How many of the three are given."""
+        return sum(source is not None for source in (self.smiles, self.xyz, self.mol))
+
+
+FROM_FILES = ("openmm-xml", "amber-prmtop")
+"""Force fields that are a file of the user's."""
+
+
+WANTS_A_FILE = (
+    f"the force fields {' and '.join(FROM_FILES)} are files of yours, which force_field_file "
+    "names; no other has one"
+)
+"""What is said where one of the two is without the other."""
+
+
+_ONE_SOURCE = "give either smiles or xyz or mol, one of the three"
+
+
+class SpeciesSettings(_Source):
+    """An entry of ``system.species``: one of the molecules of a mixture."""
+
+    count: int = Field(default=1, ge=1)
+    """Molecules of it in a box."""
+
+    share: float = Field(default=1.0, gt=0.0)
+    """Its share of the teacher's structures, relative to the other species."""
+
+    force_field: str | None = None
+    """Its teacher, where that is not the one of ``[sampling]``."""
+
+    force_field_file: str | None = None
+    """The file of its teacher, where that is one of yours."""
+
     @model_validator(mode="after")
-    def _one_source(self) -> MoleculeSettings:
-        if (self.smiles is None) == (self.xyz is None):
-            raise ValueError("give either smiles or xyz, one of the two")
+    def _one_source(self) -> SpeciesSettings:
+        if self.sources != 1:
+            raise ValueError(_ONE_SOURCE)
+        if (self.force_field in FROM_FILES) != (self.force_field_file is not None):
+            raise ValueError(WANTS_A_FILE)
         return self
+
+
+Edge = Annotated[float, Field(gt=0.0)]
+
+
+class MoleculeSettings(_Source):
+    """The ``[system]`` table: one molecule, a liquid of it, or a mixture of species."""
+
+    kind: Literal["molecule", "liquid", "mixture"] = "molecule"
+    """What is simulated: one molecule alone, a periodic box of one species, or of several."""
+
+    count: int = Field(default=1, ge=1)
+    """Molecules in a box, for kind "liquid"."""
+
+    species: tuple[SpeciesSettings, ...] = ()
+    """The molecules of a mixture, each with its count: ``{ smiles = "O", count = 64 }``."""
+
+    density_g_per_cm3: float | None = Field(default=None, gt=0.0, le=25.0)
+    """Density of the (cubic) boxes that are built, in g/cm³."""
+
+    box_A: Edge | tuple[Edge, Edge, Edge] | None = None
+    """Edges of the boxes that are built instead, in Å: one number, or three."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> MoleculeSettings:
+        if self.density_g_per_cm3 is not None and self.box_A is not None:
+            raise ValueError("give either density_g_per_cm3 or box_A, one of the two")
+        if self.kind == "mixture":
+            if not self.species:
+                raise ValueError(
+                    'kind = "mixture" needs species = [{ smiles = "…", count = … }, …]'
+                )
+            if self.sources or self.charge is not None or self.multiplicity is not None:
+                raise ValueError(
+                    'smiles, xyz, mol, charge and multiplicity of kind = "mixture" stand in species'
+                )
+            written = [(s.smiles, s.xyz, s.mol, s.charge, s.multiplicity) for s in self.species]
+            if len(set(written)) < len(written):
+                raise ValueError("a species is there twice: give it once, with its count in all")
+            return self
+        if self.species:
+            raise ValueError('species belongs to kind = "mixture"')
+        if self.sources != 1:
+            raise ValueError(_ONE_SOURCE)
+        if self.kind == "molecule" and (self.has_box or self.count != 1):
+            raise ValueError('count, density_g_per_cm3 and box_A belong to a "liquid" or "mixture"')
+        return self
+
+    @property
+    def has_box(self) -> bool:
+        """Whether it says how large boxes are."""
+        return self.density_g_per_cm3 is not None or self.box_A is not None
+
+    def molecules(self) -> tuple[SpeciesSettings, ...]:
+        """Its distinct molecules with their counts: one, but of a mixture."""
+        if self.kind == "mixture":
+            return self.species
+        return (
+            SpeciesSettings(
+                **{key: getattr(self, key) for key in _Source.model_fields}, count=self.count
+            ),
+        )
 
 
 class LangevinSettings(_Strict):
@@ -201,8 +310,12 @@ class SamplingSettings(_Strict):
     """The ``[sampling]`` table."""
 
     force_field: str = "auto"
-    """Name in the registry of teachers (mmff94, mmff94s, gfnff, uff, or one that a package brings:
-    docs/extending.md), or "auto": MMFF94 where it types every atom, else GFN-FF, else UFF."""
+    """Name in the registry of teachers (`campaign teachers` lists them; docs/teachers.md), or
+    "auto": q-SPC/Fw for water, MMFF94 where it types every atom, else GFN-FF, else UFF."""
+
+    force_field_file: str | None = None
+    """The force field itself, where it is a file of yours: OpenMM's XML of a System or of templates
+    (force_field = "openmm-xml"), or Amber's prmtop ("amber-prmtop")."""
 
     structures: int = Field(default=20_000, gt=0)
     """Structures in all; rounded up to whole chunks."""

@@ -1,4 +1,4 @@
-"""What a worker runs for sampling: the molecule, a chunk of structures, thermal candidates."""
+"""What a worker runs for sampling: molecules, chunks of structures, candidates, boxes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from apps.contract import Request, Result
-from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from apps.sampling.settings import MoleculeSettings, SamplingSettings, SpeciesSettings
 from data_store.columns import Column
 from data_store.molecules import Molecule
 from data_store.parts import write_part
 from data_store.structure_parts import structures_to_columns
 from data_store.structures import TIER_CODES, Structures
 
-__all__ = ["candidates", "make_molecule", "prepare", "sample"]
+__all__ = ["boxes", "candidates", "make_molecule", "prepare", "sample"]
 
 
 def make_molecule(
-    system: MoleculeSettings, seed: int, xyz: Path | None, labels: Path | None
+    system: MoleculeSettings | SpeciesSettings, seed: int, xyz: Path | None, labels: Path | None
 ) -> Molecule:
     """Molecule of a campaign, in the atom order of its labels where there are any.
 
@@ -29,13 +29,23 @@ def make_molecule(
     InputError
         If the molecule cannot be made, or the labels are of another one.
     """
-    from apps.sampling.molecule import molecule_from_smiles, molecule_from_xyz, reorder_like
+    from apps.sampling.molecule import (
+        molecule_from_mol,
+        molecule_from_smiles,
+        molecule_from_xyz,
+        reorder_like,
+    )
     from data_store.extxyz import read_extxyz
 
     if xyz is not None:
         molecule = molecule_from_xyz(
             xyz, name=system.name, charge=system.charge or 0, multiplicity=system.multiplicity
         )
+    elif system.mol is not None:
+        molecule = molecule_from_mol(
+            Path(system.mol), name=system.name, seed=seed, charge=system.charge,
+            multiplicity=system.multiplicity,
+        )  # fmt: skip
     else:
         molecule = molecule_from_smiles(
             str(system.smiles), name=system.name, seed=seed, charge=system.charge,
@@ -65,12 +75,13 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         system = MoleculeSettings.model_validate(
-            {"xyz": req.files.get("xyz")} | req.settings["system"]
+            {role: req.files.get(role) for role in ("xyz", "mol")} | req.settings["system"]
         )
         files = {role: Path(path) for role, path in req.files.items()}
         molecule = make_molecule(system, req.seed, files.get("xyz"), files.get("labels"))
-        choice = choose_teacher(req.settings["force_field"], molecule)
-        relaxed = _relaxed(make_teacher(choice.name, molecule))
+        choice = choose_teacher(req.settings["force_field"], molecule, files.get("force_field"))
+        relaxed = _relaxed(make_teacher(choice.name, molecule, choice.parameters))
+        parameters = {} if choice.parameters is None else {"parameters": choice.parameters}
         part = write_part(
             Path(req.parts_root),
             req.stage,
@@ -80,6 +91,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
                 "molecule": relaxed.to_json(),
                 "teacher": choice.name,
                 "teacher_reason": choice.reason,
+                **parameters,
             },
         )
     return Result.done(part).to_json()
@@ -96,7 +108,8 @@ def _teacher(req: Request) -> Any:
 
     (prepared,) = req.input_parts("molecule")
     molecule = Molecule.from_json(prepared.metadata["molecule"])
-    return make_teacher(prepared.metadata["teacher"], molecule)
+    known = prepared.metadata
+    return make_teacher(known["teacher"], molecule, known.get("parameters"))
 
 
 def sample(request: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +127,12 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         settings = SamplingSettings.model_validate(req.settings)
-        made = make_chunk(_teacher(req), settings, req.seed, req.key["chunk"])
+        made = make_chunk(_teacher(req), settings, *_stream_of(req))
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
-            structures_to_columns(made.structures),
+            structures_to_columns(_with_own_parents(made.structures, req)),
             {
                 "tiers": made.tiers,
                 "rejected": made.rejected,
@@ -133,6 +146,28 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
     counts["rejected"] = float(sum(sum(r.values()) for r in rejected.values()))
     counts["effective_thermal"] = float(sum(t["effective"] for t in part.metadata["thermal"]))
     return Result.done(part, counts).to_json()
+
+
+def _stream_of(req: Request) -> tuple[int, int]:
+    """Seed and number of a chunk; of a mixture, each molecule has a seed of its own."""
+    from data_store.streams import stream_seed
+
+    molecule = req.key.get("molecule")
+    seed = req.seed if molecule is None else stream_seed(req.seed, "molecule", molecule)
+    return seed, req.key["chunk"]
+
+
+def _with_own_parents(structures: Structures, req: Request) -> Structures:
+    """Trajectories numbered apart from those of the other molecules of a mixture."""
+    molecule = req.key.get("molecule")
+    if molecule is None:
+        return structures
+    return replace(structures, parents=structures.parents + _parents_of(molecule))
+
+
+def _parents_of(molecule: str) -> int:
+    """Where the numbers of a molecule's trajectories begin."""
+    return (1 + int(molecule, 16) % (2**21 - 1)) << 41
 
 
 def candidates(request: dict[str, Any]) -> dict[str, Any]:
@@ -182,6 +217,61 @@ def candidates(request: dict[str, Any]) -> dict[str, Any]:
             provenance={"evaluation": evaluation()},
         )
     return Result.done(part, {"candidates": float(part.metadata["trajectories"])}).to_json()
+
+
+def boxes(request: dict[str, Any]) -> dict[str, Any]:
+    """Build periodic boxes that dynamics starts from: ``count`` of them, each from its own stream.
+
+    Without labels and without velocities: `apps.sampling.boxes` says what they are.
+
+    Raises
+    ------
+    InputError
+        If a molecule is longer than the box.
+    MethodError
+        If the box is too dense.
+    """
+    from apps.sampling.boxes import box_edges, pack
+    from data_store.streams import stream
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        settings = req.settings
+        counts = settings["molecules"]
+        molecules = [
+            Molecule.from_json(made.metadata["molecule"]) for made in req.input_parts("molecule")
+        ]
+        edges = box_edges(
+            molecules, counts, settings["density_g_per_cm3"], settings["edges_A"]
+        )  # fmt: skip
+        charge = sum(m.charge * n for m, n in zip(molecules, counts, strict=True))
+        unpaired = sum((m.multiplicity - 1) * n for m, n in zip(molecules, counts, strict=True))
+        packed = [
+            pack(molecules, counts, edges, stream(req.seed, "box", box))
+            for box in range(settings["count"])
+        ]
+        structures = Structures.from_dense(
+            packed[0].numbers,
+            np.stack([box.positions for box in packed]),
+            charge=charge,
+            multiplicity=1 + unpaired,  # spins parallel: it always exists
+            cell=np.diag(edges),
+        )
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(structures),
+            {
+                "edges_A": edges.tolist(),
+                "species": [
+                    {"formula": molecule.formula, "count": count}
+                    for molecule, count in zip(molecules, counts, strict=True)
+                ],
+            },
+        )
+    return Result.done(part, {"boxes": float(req.settings["count"])}).to_json()
 
 
 _EQUILIBRATION_fs = 2000.0

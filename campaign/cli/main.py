@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from campaign.campaign import Campaign
+from campaign.cli.compare import compare
 from campaign.cli.convert import convert
 from campaign.cli.display import (
     LineDisplay,
@@ -43,7 +44,9 @@ from campaign.cli.options import (
 from campaign.cli.package import package
 from campaign.cli.plan import plan
 from campaign.cli.sites import sites
+from campaign.cli.teachers import teachers
 from campaign.plan.power import power_of
+from campaign.plan.system import in_words
 from campaign.templates import templates
 from data_store.errors import CampaignError, unknown_name
 
@@ -102,7 +105,9 @@ def validate(
     counted = ", ".join(f"{count} {name}" for name, count in stages.items())
     console = Console(highlight=False)
     console.print(f"{campaign.file} is valid; a launch makes: {counted}", soft_wrap=True)
-    if len(plan.spec.finetuning.arms) > 1:
+    if plan.spec.system.kind != "molecule":
+        console.print(in_words(plan.spec.system, plan.spec.sampling), soft_wrap=True)
+    elif len(plan.spec.finetuning.arms) > 1:
         console.print(power_in_words(power), soft_wrap=True)
 
 
@@ -146,6 +151,10 @@ def launch(
         outcome = campaign.launch(site, display, budget_node_hours=budget, until=until)
     for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if campaign.spec.system.kind != "molecule" and not as_json:
+        console.print(
+            in_words(campaign.spec.system, campaign.spec.sampling), highlight=False, soft_wrap=True
+        )
     if outcome.report is not None and not as_json:
         print_report(console, outcome.report)
         console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)
@@ -249,11 +258,13 @@ def export(
 
 
 app.command()(cancel)
+app.command()(compare)
 app.command()(convert)
 app.command()(doctor)
 app.command()(inspect)
 app.command()(package)
 app.command()(retry)
+app.command()(teachers)
 app.command()(why)
 app.add_typer(data, name="data")
 app.add_typer(sites, name="sites")

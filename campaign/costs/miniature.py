@@ -179,7 +179,7 @@ class _Place:
                 self.make(needed)
         (task,) = tasks_of(part, self._workspace, self._threads)
         mark = self._workspace.running / "trial.json"
-        (answer,) = run_requests(task.function, list(task.requests), str(mark))
+        (answer,) = run_requests(task.function, list(task.requests), [str(mark)])
         if answer["outcome"] != "done":
             _tell(function=part.function, failed=answer["message"])
             return None

@@ -52,7 +52,8 @@ def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
     rates = _rates(todo, workspace, site)
     lacking = unpriced(todo, rates)
     benchmark = kept_benchmark(workspace, site.site.name)
-    if lacking:
+    # A miniature is of one molecule: of several nothing is measured beforehand.
+    if lacking and plan.spec.system.kind == "molecule":
         benchmark = run_benchmark(plan.spec, lacking, site)
         keep_benchmark(workspace, benchmark)
     atoms, parameters = (benchmark.atoms, benchmark.parameters) if benchmark else (0, 0)
@@ -68,7 +69,6 @@ def _rates(todo: Sequence[ToDo], workspace: Workspace, site: Site) -> Rates:
 
 
 def _atoms(plan: Plan, workspace: Workspace) -> int:
-    """Atoms of the molecule, if it is made."""
-    prepared = plan.the("prepare")
-    part = find_part(workspace.parts, prepared.stage, prepared.fingerprint)
-    return 0 if part is None else len(part.metadata["molecule"]["numbers"])
+    """Atoms of the molecule, if it is made; of several, of the largest."""
+    parts = [find_part(workspace.parts, p.stage, p.fingerprint) for p in plan.of("prepare")]
+    return max(0 if part is None else len(part.metadata["molecule"]["numbers"]) for part in parts)

@@ -119,7 +119,9 @@ def _of_stage(folder: Path, stage: str, workspace: Path | None) -> Source:
     title = (
         f"stage {stage} of campaign {plan.spec.campaign.name}: {len(made)} of {len(planned)} parts"
     )
-    return Source(title, lambda: blocks_of(made), _molecule(prepared[0]) if prepared else None)
+    return Source(
+        title, lambda: blocks_of(made), _molecule(prepared[0]) if len(prepared) == 1 else None
+    )
 
 
 def _holds(planned: Sequence[PlannedPart], root: Path) -> bool:

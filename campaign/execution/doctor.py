@@ -106,7 +106,7 @@ def _ask(
     )  # fmt: skip
     mark = folder / f"{pool}-{function}.json"
     ranks = int(asked.settings.get("ranks", 1))
-    return workers.submit(pool, f"apps.checkup:{function}", [asked.to_json()], str(mark), ranks)
+    return workers.submit(pool, f"apps.checkup:{function}", [asked.to_json()], [str(mark)], ranks)
 
 
 def _of_pool(

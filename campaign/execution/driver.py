@@ -26,7 +26,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,10 +35,13 @@ from typing import Any
 
 from campaign.cancelling import wish_of
 from campaign.costs.effort import effort_of
+from campaign.execution.affording import refuse_to_wait_for_nothing
 from campaign.execution.blocks import BlockWatch
+from campaign.execution.company import Company
 from campaign.execution.flight import Flight
 from campaign.execution.frontier import Frontier
 from campaign.execution.hosts import Hosts
+from campaign.execution.showing import Display, Showing
 from campaign.execution.sightings import Sightings
 from campaign.execution.signals import stopping_signals
 from campaign.execution.tasks import Task, is_done, rest_of, tasks_of
@@ -47,7 +50,7 @@ from campaign.glancing import Glances
 from campaign.ledger import Ledger
 from campaign.plan.items import PlannedPart
 from campaign.plan.stages import STAGES
-from campaign.progress import Progress, Tally, take_mark, with_left_out, with_quarantine
+from campaign.progress import Tally, take_mark
 from campaign.quarantine import Cause, Quarantined, keep, kept_of
 from campaign.sites.site import BatchSite, Site
 from campaign.workspace import Workspace
@@ -62,16 +65,10 @@ LOOKED_EVERY_S = 0.5
 GLANCED_S = 0.1
 """How long parts are glanced at before the driver sees whether something came back."""
 
-SHOWN_EVERY_S = 0.5
-
-SHOWN_SHARE = 0.05
-"""Of the time at most, for showing: a look at ten thousand files takes a while."""
-
 MAX_SOFTWARE_TRIES = 2
 """Tries of a task that fails by the software."""
 
 Answer = list[dict[str, Any]]
-Display = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -125,18 +122,20 @@ class Driver:
     ) -> None:
         order = {stage: place for place, stage in enumerate(STAGES)}
         self.plan = sorted(plan, key=lambda part: order[part.stage])
-        self.workspace, self.site, self.ledger, self.display = workspace, site, ledger, display
-        self.watch, self.glances = watch, Glances() if glances is None else glances
+        self.workspace, self.site, self.ledger, self.watch = workspace, site, ledger, watch
+        self.glances = Glances() if glances is None else glances
         self._done = {p.fingerprint for p in self.plan if is_done(p, workspace)}
         self._flight, self._sightings = Flight(site, self.plan), Sightings(workspace)
-        self._back: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
+        self._back: queue.SimpleQueue[tuple[list[Task], Future[Answer]]] = queue.SimpleQueue()
+        self._company = Company(site)
         self._hosts = Hosts(workspace, site, ledger, watch)
         self._failures: Counter[str] = Counter()
         self._quarantined = kept_of(workspace, self.plan)
         self._draining = False
         self._wish: str | None = None
-        self._looked_at = self._show_after = -math.inf
+        self._looked_at = -math.inf
         self._tally = Tally(self.plan, self._done, workspace.work)
+        self._showing = Showing(self._tally, display)
         self._frontier = Frontier(
             self.plan,
             self._done,
@@ -180,12 +179,13 @@ class Driver:
                 with self.ledger.together():
                     for task, answer in self._sightings.settled():
                         self._record(task, answer)
-                    for task, future in finished:
-                        self._take_in(task, future)
+                    for together, future in finished:
+                        self._take_in(together, future)
                     picked = [] if self._draining else self._picked()
-                for task in picked:
-                    self._submit(workers, task)
-                self._show_now_and_then()
+                for together in picked:
+                    self._submit(workers, together)
+                if self._showing.is_due:
+                    self._show()
 
     @property
     def _in_hand(self) -> bool:
@@ -197,19 +197,20 @@ class Driver:
         if time.monotonic() - self._looked_at >= LOOKED_EVERY_S:
             self._wish = wish_of(self.workspace)
             workers.check()
-            self._refuse_to_wait_for_nothing()
+            remains = len(self._frontier.open_parts)
+            refuse_to_wait_for_nothing(self.site, self.watch, self._flight, remains)
             self._looked_at = time.monotonic()
         self._heed(self._wish, stop)
 
-    def _finished(self) -> list[tuple[Task, Future[Answer]]]:
+    def _finished(self) -> list[tuple[list[Task], Future[Answer]]]:
         """What has come back; waits a little where nothing has."""
-        found: list[tuple[Task, Future[Answer]]] = []
+        found: list[tuple[list[Task], Future[Answer]]] = []
         with suppress(queue.Empty):
             idle = self._in_hand and not self.glances
             back = self._back.get(timeout=0.5) if idle else self._back.get_nowait()
             while True:
-                name, future = back
-                found.append((self._flight.remove(name), future))
+                together, future = back
+                found.append(([self._flight.remove(task.name) for task in together], future))
                 back = self._back.get_nowait()
         return found
 
@@ -237,16 +238,31 @@ class Driver:
         """Pools of a cluster do not wait for each other; on one machine all share its cores."""
         return str(self._pool(part)) if isinstance(self.site, BatchSite) else ""
 
-    def _picked(self) -> list[Task]:
-        """Take tasks in order of precedence until the head of each queue does not fit."""
-        picked: list[Task] = []
+    def _picked(self) -> list[list[Task]]:
+        """Take tasks in order of precedence until the head of each queue does not fit.
+
+        Those of a list go to a worker together.
+        """
+        picked: list[list[Task]] = []
         while True:
             heads = [task for task in self._frontier.heads() if self._may_go(task)]
             if not heads:
                 return picked
-            for task in heads:
-                self._pick(task)
-            picked += heads
+            picked += [self._with_company(task) for task in heads]
+
+    def _with_company(self, leader: Task) -> list[Task]:
+        self._pick(leader)
+        together = [leader]
+        most = self._company.most(leader, self._tally.left(leader.part.stage))
+        while len(together) < most:
+            other = self._frontier.next_after(leader)
+            if other is None or not self._company.admits(leader, other):
+                break
+            if not self.glances.cover(other.part, GLANCED_S):
+                break
+            self._pick(other, leader)
+            together.append(other)
+        return together
 
     def _may_go(self, task: Task) -> bool:
         return (
@@ -255,52 +271,47 @@ class Driver:
             and self.glances.cover(task.part, GLANCED_S)
         )
 
-    def _pick(self, task: Task) -> None:
+    def _pick(self, task: Task, leader: Task | None = None) -> None:
+        ridden = {} if leader is None else {"with_task": leader.name}
         self.ledger.write(
             "submitted", task=task.name, stage=task.part.stage, label=task.part.label,
             fingerprint=task.part.fingerprint, items=task.items, pool=self._pool(task.part),
-            effort=effort_of(task.part, None if task.merges else task.items).to_json(),
+            effort=effort_of(task.part, None if task.merges else task.items).to_json(), **ridden,
         )  # fmt: skip
         self._frontier.take(task)
-        self._flight.add(task)
+        self._flight.add(task, riding=leader is not None)
 
-    def _submit(self, workers: Workers, task: Task) -> None:
-        mark = self.workspace.running / f"{task.name}.json"
+    def _submit(self, workers: Workers, together: list[Task]) -> None:
+        leader, several = together[0], len(together) > 1
         future = workers.submit(
-            self._pool(task.part), task.function, list(task.requests), str(mark), task.part.cores
+            self._pool(leader.part),
+            STAGES[leader.part.stage].together if several else leader.function,
+            [request for task in together for request in task.requests],
+            [str(self._mark_of(task)) for task in together],
+            leader.part.cores,
+            together=several,
         )
-        future.add_done_callback(lambda done: self._back.put((task.name, done)))
+        future.add_done_callback(lambda done: self._back.put((together, done)))
 
-    def _refuse_to_wait_for_nothing(self) -> None:
-        """Stop when all that is in flight waits for blocks that the budget does not allow.
+    def _mark_of(self, task: Task) -> Path:
+        return self.workspace.running / f"{task.name}.json"
 
-        Raises
-        ------
-        Stopped
-            Saying what was spent and what remains.
-        """
-        if not isinstance(self.site, BatchSite) or not self._flight:
-            return
-        working = {block.pool for block in self.watch.blocks if block.open}
-        pools = {self._pool(task.part) for task in self._flight}
-        afford = any(self.watch.affordable(self.site.pools[p].block_node_hours) for p in pools)
-        if not afford and not pools & working:
-            remains = len(self._frontier.open_parts)
-            raise Stopped(
-                f"the budget is spent: {self.watch.spent_node_hours:.2f} node-hours were taken, "
-                f"and another block of pool {', '.join(sorted(pools))} would pass it; {remains} "
-                "parts remain, finished work is kept",
-                "launch again with a larger --budget, or with blocks of shorter walltime or fewer "
-                "nodes",
-            )
-
-    def _take_in(self, task: Task, future: Future[Answer]) -> None:
+    def _take_in(self, together: list[Task], future: Future[Answer]) -> None:
         error = future.exception()
         if error is not None:
-            self._raised(task, error)
+            for task in together:
+                if len(together) > 1 and not is_block_loss(error):
+                    self._company.ended_badly(task)
+                self._raised(task, error, rode=task is not together[0])
             return
-        (answer,) = future.result()
-        self._flight.took(task, answer["resources"]["wall_s"])
+        for task, answer in zip(together, future.result(), strict=True):
+            if len(together) > 1 and answer["outcome"] not in ("done", "continue"):
+                self._company.ended_badly(task)
+            self._answered(task, answer)
+
+    def _answered(self, task: Task, answer: dict[str, Any]) -> None:
+        used = answer["resources"]
+        self._flight.took(task, used["wall_s"], used["peak_rss_MB"])
         if answer["outcome"] == "done" and self._sightings.unseen(task) is not None:
             self.ledger.write(
                 "unseen", task=task.name, stage=task.part.stage, label=task.part.label,
@@ -310,13 +321,16 @@ class Driver:
         else:
             self._record(task, answer)
 
-    def _raised(self, task: Task, error: BaseException) -> None:
-        """Take in a task that brought an exception home instead of an answer."""
+    def _raised(self, task: Task, error: BaseException, *, rode: bool) -> None:
+        """Take in a task that brought an exception home instead of an answer.
+
+        Of tasks that were lost together one alone is held against the host.
+        """
         if isinstance(error, WorkspaceError):
             raise error
         kind = "lost" if is_infrastructure_loss(error) else "failed_software"
         message = f"{type(error).__name__}: {error}"
-        mark = take_mark(self.workspace.running / f"{task.name}.json")
+        mark = take_mark(self._mark_of(task))
         host = mark.where if mark is not None else getattr(error, "hostname", "")
         with_block = is_block_loss(error)
         self.ledger.write(
@@ -324,11 +338,23 @@ class Driver:
             fingerprint=task.part.fingerprint, items=task.items, message=message, host=host,
             job=mark.job if mark is not None else "", with_block=with_block,
         )  # fmt: skip
-        if kind == "failed_software":
+        if self._flight.room.was_killed_for_memory() or isinstance(error, MemoryError):
+            self._ran_out_of_memory(task)
+        if rode:
+            self._frontier.again(task)
+        elif kind == "failed_software":
             self._keep_detail(task, "".join(traceback.format_exception(error)))
             self._failed(task, message, host)
         else:
             self._lost(task, message, host, with_block=with_block)
+
+    def _ran_out_of_memory(self, task: Task) -> None:
+        """Let fewer of its kind run at once from now on."""
+        at_once = self._flight.ran_out_of_memory(task)
+        self.ledger.write(
+            "fewer_at_once", task=task.name, stage=task.part.stage, at_once=at_once,
+            message=f"memory ran out: {at_once} at once from now on in this launch",
+        )  # fmt: skip
 
     def _record(self, task: Task, answer: dict[str, Any]) -> None:
         outcome = answer["outcome"]
@@ -351,6 +377,8 @@ class Driver:
         elif outcome == "failed_software":
             self._failed(task, message, host)
         elif outcome == "lost":
+            if answer["counts"].get("out_of_memory"):
+                self._ran_out_of_memory(task)
             self._lost(task, message, host, came_back=True)
         elif outcome == "continue":
             self._frontier.again(task)
@@ -400,22 +428,8 @@ class Driver:
         if detail:
             write_atomic(self._log_of(task), detail.encode())
 
-    def _show_now_and_then(self) -> None:
-        """Show, but not so often that a large plan's driver does little else."""
-        if time.monotonic() >= self._show_after:
-            self._show()
-
     def _show(self) -> None:
-        began = time.monotonic()
-        running: Counter[str] = Counter()
-        for task in self._flight:
-            running[task.part.stage] += task.items
-        progress = with_quarantine(
-            self._tally.progress().counting(running=running), self._quarantined.values()
-        )
-        self.display(with_left_out(progress, self._hosts.left_out))
-        now = time.monotonic()
-        self._show_after = now + max(SHOWN_EVERY_S, (now - began) / SHOWN_SHARE)
+        self._showing.show(self._flight, self._quarantined.values(), self._hosts.left_out)
 
     def _ending(self) -> Ending:
         labels = {part.fingerprint: part.label for part in self.plan}

@@ -3,8 +3,8 @@
 On a cluster a pool gets a few more tasks than it works at, and the queue decides the rest. On one
 machine all pools share its cores: a task that needs more cores than are free waits, and nothing
 overtakes it, nor starts while all that it waits for is running. Quick tasks may wait at the workers
-of this machine too, so that none is idle while the driver takes in what came back. It knows nothing
-of futures, nor of what becomes of a task.
+of this machine too, so that none is idle while the driver takes in what came back. None is handed
+out for which there is no `Room`. It knows nothing of futures, nor of what becomes of a task.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from campaign.execution.frontier import Frontier
 from campaign.execution.parsl_config import capacity_of
+from campaign.execution.room import Room
 from campaign.execution.tasks import Task
 from campaign.plan.items import PlannedPart
 from campaign.sites.site import BatchSite, Site, available_cores
@@ -39,11 +40,17 @@ class Flight:
     site : Site
     plan : sequence of PlannedPart
         In order of precedence.
+
+    Attributes
+    ----------
+    room : Room
     """
 
     def __init__(self, site: Site, plan: Sequence[PlannedPart]) -> None:
-        self._site = site
+        self._site, self.room = site, Room(site)
         self._tasks: dict[str, Task] = {}
+        self._riding: set[str] = set()
+        self._at_work: Counter[str] = Counter()
         self._in_pool: Counter[str] = Counter()
         self._cores = 0
         self._longest_s: dict[str, float] = {}
@@ -55,25 +62,40 @@ class Flight:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def add(self, task: Task) -> None:
-        """Take note that a task is handed to workers."""
+    def add(self, task: Task, *, riding: bool = False) -> None:
+        """Take note that a task is handed to workers, or rides with one that is."""
         self._tasks[task.name] = task
+        if riding:
+            self._riding.add(task.name)
+            return
+        self._at_work[task.function] += 1
         self._in_pool[self._pool(task)] += 1
         self._cores += task.part.cores
 
     def remove(self, name: str) -> Task:
         """The task of a name, which came back."""
         task = self._tasks.pop(name)
+        if name in self._riding:
+            self._riding.remove(name)
+            return task
+        self._at_work[task.function] -= 1
         self._in_pool[self._pool(task)] -= 1
         self._cores -= task.part.cores
         return task
 
-    def took(self, task: Task, wall_s: float) -> None:
-        """Take note of how long a task was at work."""
+    def took(self, task: Task, wall_s: float, peak_rss_MB: float) -> None:
+        """Take note of how long a task was at work, and of the memory that it took."""
         self._longest_s[task.function] = max(wall_s, self._longest_s.get(task.function, 0.0))
+        self.room.took(task.function, peak_rss_MB)
+
+    def ran_out_of_memory(self, task: Task) -> int:
+        """A task came back for want of memory: how many of its function may run at once now."""
+        return self.room.ran_out(task.function, self._at_work[task.function])
 
     def fits(self, task: Task) -> bool:
         """Whether another task may be handed out now."""
+        if not self.room.holds(task.function, self._at_work):
+            return False
         pool = self._pool(task)
         capacity = capacity_of(self._site.pools[pool], pool)
         if isinstance(self._site, BatchSite) or self._may_wait_there(task, pool, capacity):

@@ -85,6 +85,10 @@ class Frontier:
         found = (self._head(lane) for lane in sorted(self._lanes))
         return [task for task in found if task is not None]
 
+    def next_after(self, task: Task) -> Task | None:
+        """The task that is first now in the lane of one that was handed out."""
+        return self._head(self._lane_of(task.part))
+
     def take(self, task: Task) -> None:
         """Take note that a head was handed out."""
         heapq.heappop(self._lanes[self._lane_of(task.part)])

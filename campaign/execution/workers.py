@@ -211,7 +211,14 @@ class Workers:
         closing.join(_CLOSING_DEAD_S if dead else _CLOSING_S)
 
     def submit(
-        self, pool: str, function: str, requests: list[dict[str, Any]], mark: str, ranks: int = 1
+        self,
+        pool: str,
+        function: str,
+        requests: list[dict[str, Any]],
+        marks: list[str],
+        ranks: int = 1,
+        *,
+        together: bool = False,
     ) -> Future[list[dict[str, Any]]]:
         """Hand requests to a pool; the future gives `apps.runner.run_requests`'s answer.
 
@@ -219,10 +226,12 @@ class Workers:
         ----------
         pool, function : str
         requests : list of dict
-        mark : str
-            File that says that it is in flight.
+        marks : list of str
+            Files that say that its tasks are in flight.
         ranks : int
             Ranks that the task starts over the nodes of a block of the pool ``mpi``.
+        together : bool
+            Whether the function takes all requests at once.
         """
         batch = self._site.pools[pool] if isinstance(self._site, BatchSite) else None  # type: ignore[index]
         placed = {"parsl_resource_specification": ranks_of(batch, ranks)} if (
@@ -230,11 +239,11 @@ class Workers:
         ) else {}  # fmt: skip
         future: Future[list[dict[str, Any]]] = self._kernel.submit(
             run_requests,
-            app_args=(function, requests, mark),
+            app_args=(function, requests, marks),
             executors=[pool],
             cache=False,
             ignore_for_cache=None,
-            app_kwargs=placed,
+            app_kwargs={**placed, **({"together": True} if together else {})},
         )
         return future
 

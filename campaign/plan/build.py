@@ -17,8 +17,17 @@ from typing import Any
 
 from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
+from apps.sampling.settings import SpeciesSettings
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
+from campaign.plan.system import (
+    boxes_settings,
+    brought_by,
+    chunks_by_molecule,
+    identity_of,
+    molecule_id,
+    teacher_of,
+)
 from campaign.spec.model import CampaignSpec
 from data_store.fingerprints import file_digest, fingerprint
 
@@ -33,6 +42,9 @@ _CAME_LATER = {
 }
 """Keys younger than parts that are made, with the value that says what was done before there were
 such keys: with it they are left out of identities, which stay what they were."""
+
+_FILE = "force_field_file"
+"""Of the sampling's settings the file is in the identity of the molecule, by its content."""
 
 _TRAINING_RESOURCES = ("ranks", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every")
 
@@ -91,6 +103,8 @@ def _uncollected() -> Iterator[None]:
 
 def _built(spec: CampaignSpec) -> Plan:
     teach = _Teaching(spec)
+    if spec.system.kind != "molecule":
+        return Plan(spec, tuple(_of_several(spec, teach)))
     label, tests = _labels(spec, teach)
     splits = {n: _split(spec, n, label, tests) for n in spec.finetuning.pools}
     starts = _starts(spec, teach, label, tests, splits)
@@ -114,6 +128,23 @@ def _built(spec: CampaignSpec) -> Plan:
     )  # fmt: skip
 
 
+def _of_several(spec: CampaignSpec, teach: _Teaching) -> Iterator[PlannedPart]:
+    """A liquid or a mixture: as far as pre-training, and the boxes to start dynamics from."""
+    yield from teach.molecules
+    if "pretrained" in spec.finetuning.arms:
+        yield from teach.chunks
+        yield from teach.used_pretrainings(spec)
+    if spec.system.has_box:
+        yield planned_part(
+            "starts",
+            "starting boxes",
+            boxes_settings(spec.system, spec.dynamics.replicas),
+            spec.campaign.seed,
+            inputs={"molecule": teach.molecules},
+            function="apps.sampling.task:boxes",
+        )
+
+
 def _as_before(spec: CampaignSpec, table: str = "") -> tuple[str, ...]:
     """Dotted keys, from a table on, that say nothing but what was done before there were such."""
     return tuple(
@@ -134,44 +165,52 @@ def _start(spec: CampaignSpec) -> dict[str, tuple[Path, str]]:
 
 
 class _Teaching:
-    """The molecule, the teacher's structures, the order of its candidates and pre-training."""
+    """The molecules, the teachers' structures, the order of candidates and pre-training."""
 
     def __init__(self, spec: CampaignSpec) -> None:
-        self.molecule = self._molecule(spec)
+        self.molecules = [self._molecule(spec, one) for one in spec.system.molecules()]
+        self.molecule = self.molecules[0]
         self.chunks = list(self._chunks(spec))
         self.candidates = self._candidates(spec)
         self.order = self._order(spec)
         self.pretrainings = [self._pretrain(spec, seed) for seed in spec.pretraining.seeds]
 
-    def _molecule(self, spec: CampaignSpec) -> PlannedPart:
-        brought = {"xyz": _brought(spec.system.xyz), "labels": _brought(spec.labels.file)}
+    def _molecule(self, spec: CampaignSpec, one: SpeciesSettings) -> PlannedPart:
+        alone = spec.system.kind == "molecule"
+        labels = _brought(spec.labels.file) if alone else None  # whose order of atoms it takes
         return planned_part(
             "prepare",
-            f"molecule {spec.campaign.name}",
-            {
-                "system": spec.system.model_dump(mode="json", exclude={"xyz"}),
-                "force_field": spec.sampling.force_field,
-            },
+            f"molecule {spec.campaign.name if alone else one.written}",
+            identity_of(one, spec.sampling),
             spec.campaign.seed,
-            files={role: found for role, found in brought.items() if found},
+            files=brought_by(one, teacher_of(one, spec.sampling)[1])
+            | ({"labels": labels} if labels else {}),
             not_science=("system.name",),
         )
 
     def _chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures"})
-        for chunk in range(-(-spec.sampling.structures // spec.sampling.chunk_structures)):
-            yield planned_part(
-                "sample",
-                f"teacher chunk {chunk}",
-                settings,
-                spec.campaign.seed,
-                key={"chunk": chunk},
-                inputs={"molecule": [self.molecule]},
-                not_science=_as_before(spec, "sampling."),
-            )
+        settings = spec.sampling.model_dump(mode="json", exclude={"structures", _FILE})
+        alone = spec.system.kind == "molecule"
+        counts = chunks_by_molecule(spec.system, spec.sampling)
+        for one, made, count in zip(spec.system.molecules(), self.molecules, counts, strict=True):
+            own = {} if alone else {"molecule": molecule_id(one)}
+            # Which teacher a species has is in the identity of its molecule.
+            known = () if alone else ("force_field",)
+            for chunk in range(count):
+                yield planned_part(
+                    "sample",
+                    f"teacher chunk {chunk}" + ("" if alone else f" of {one.written}"),
+                    settings,
+                    spec.campaign.seed,
+                    key={"chunk": chunk, **own},
+                    inputs={"molecule": [made]},
+                    not_science=(*_as_before(spec, "sampling."), *known),
+                )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures", "chunk_structures"})
+        settings = spec.sampling.model_dump(
+            mode="json", exclude={"structures", "chunk_structures", _FILE}
+        )
         return planned_part(
             "candidates",
             "thermal candidates",
@@ -214,7 +253,7 @@ class _Teaching:
             },
             spec.campaign.seed,
             key={"seed": seed} if seed else {},
-            inputs={"teacher": self.chunks, "molecule": [self.molecule]},
+            inputs={"teacher": self.chunks, "molecule": self.molecules},
             files=_start(spec),
             not_science=(
                 *(f"pretraining.{key}" for key in _TRAINING_RESOURCES),

@@ -26,6 +26,8 @@ class Stage:
         Pool role that serves it.
     version : int
         Raised when the science of the stage changes.
+    together : str
+        ``module:name`` of a function that makes several of its parts in one batch, on a GPU.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Stage:
     function: str
     role: str = "cpu"
     version: int = 1
+    together: str = ""
 
 
 STAGES: dict[str, Stage] = {
@@ -55,7 +58,13 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
         Stage("probe", "probes", "apps.probing.task:probe_model"),
-        Stage("simulate", "dynamics", "apps.dynamics.task:simulate", role="gpu"),
+        Stage(
+            "simulate",
+            "dynamics",
+            "apps.dynamics.task:simulate",
+            role="gpu",
+            together="apps.dynamics.task:simulate_together",
+        ),
         Stage("control", "physical control", "apps.dynamics.task:control"),
     )
 }

@@ -21,7 +21,7 @@ from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
 
-__all__ = ["draw_figures", "render_html"]
+__all__ = ["draw_figures", "interval_in_words", "number_in_words", "render_html"]
 
 
 def render_html(
@@ -41,8 +41,8 @@ def render_html(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["interval"] = _interval
-    environment.filters["number"] = _number
+    environment.filters["interval"] = interval_in_words
+    environment.filters["number"] = number_in_words
     return environment.from_string(text).render(
         inputs=inputs,
         report=found,
@@ -71,9 +71,10 @@ def _control_in_words(row: dict[str, Any]) -> str:
     causes = ", ".join(f"{cause} {count}" for cause, count in row["causes"].items())
     return (
         f"At {row['temperature_K']:g} K, {row['failures']} of {row['replicas']} replicas failed "
-        f"under {row['method']} in {_number(row['exposure_ps'])} ps"
+        f"under {row['method']} in {number_in_words(row['exposure_ps'])} ps"
         + (f" ({causes})" if causes else "")
-        + f": {_number(row['rate_per_ns'])} per ns (95 % {_number(low)} to {_number(high)})."
+        + f": {number_in_words(row['rate_per_ns'])} per ns "
+        + f"(95 % {number_in_words(low)} to {number_in_words(high)})."
     )
 
 
@@ -132,8 +133,8 @@ def _headline(row: dict[str, Any]) -> str:
     low, high = row["rate_ratio_interval"]
     if other == base == 0:
         return f"{text}: nothing failed, so that nothing can be told."
-    bounds = f"{_number(low)} to {'∞' if high is None else _number(high)}"
-    value = "∞" if row["rate_ratio"] is None else _number(row["rate_ratio"])
+    bounds = f"{number_in_words(low)} to {'∞' if high is None else number_in_words(high)}"
+    value = "∞" if row["rate_ratio"] is None else number_in_words(row["rate_ratio"])
     verdict = (
         "this run tells them apart"
         if (low is not None and low > 1.0) or (high is not None and high < 1.0)
@@ -143,16 +144,19 @@ def _headline(row: dict[str, Any]) -> str:
     return f"{text}: the rate ratio is {value} (95 % {bounds}, {scope}); {verdict}."
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number_in_words(value: float | None, digits: int = 3) -> str:
     """So many digits, in plain notation unless very large or small."""
     return "–" if value is None else f"{float(f'{value:.{digits}g}'):g}"
 
 
-def _interval(interval: list[float | None] | None, digits: int = 3) -> str:
+def interval_in_words(interval: list[float | None] | None, digits: int = 3) -> str:
+    """Both bounds of an interval; a bound above that is not finite is ∞."""
     if interval is None:
         return "–"
     low, high = interval
-    return f"{_number(low, digits)} … {'∞' if high is None else _number(high, digits)}"
+    return (
+        f"{number_in_words(low, digits)} … {'∞' if high is None else number_in_words(high, digits)}"
+    )
 
 
 def _settings(tables: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apps.sampling.teacher import PARAMETRISED, TEACHERS
 from campaign.campaign import Campaign
 from data_store.extxyz import write_extxyz
 from data_store.structures import Structures
@@ -264,3 +265,59 @@ def test_set_lays_values_over_the_file(run: Run, tmp_path: Path) -> None:
     code, _, err = run("validate", folder, "--set", "labels.count=3")
     assert code == 2
     assert "finetuning.pools" in err
+
+
+def test_teachers_are_listed_with_what_is_known_of_them(run: Run) -> None:
+    code, out, _ = run("teachers", "--json")
+    assert code == 0
+    listed = json.loads(out)["teachers"]
+    names = [entry["name"] for entry in listed]
+    assert names[: len(TEACHERS)] == list(TEACHERS)
+    assert names[-len(PARAMETRISED) :] == list(PARAMETRISED)
+    for entry in (entry for entry in listed if entry["name"] in {*TEACHERS, *PARAMETRISED}):
+        assert entry["reference"].startswith("doi:10."), entry
+        assert "not stated" not in entry.values()
+        assert "knows_it" not in entry
+    code, out, _ = run("teachers")
+    assert code == 0
+    assert all(name in out for name in (*TEACHERS, *PARAMETRISED))
+
+
+@pytest.mark.parametrize(
+    ("smiles", "auto", "reason", "knowing"),
+    [
+        ("CO", "mmff94", "MMFF94 has parameters", {"mmff94", "mmff94s", "gfnff", "uff"}),
+        ("O", "q-spc-fw", "made for this molecule", set(TEACHERS)),
+        ("O=O", "gfnff", "MMFF94 cannot type O2", {"gfnff", "uff", "morse"}),
+    ],
+)
+def test_teachers_of_a_molecule(
+    run: Run, smiles: str, auto: str, reason: str, knowing: set[str]
+) -> None:
+    found = json.loads(run("teachers", smiles, "--json")[1])
+    assert found["auto"] == auto
+    assert reason in found["reason"]
+    assert {e["name"] for e in found["teachers"] if e["name"] in TEACHERS and e["knows_it"]} == (
+        knowing
+    )
+    code, out, _ = run("teachers", smiles)
+    assert code == 0
+    assert f": {auto}, " in out
+
+
+def test_teachers_of_no_molecule_are_refused(run: Run) -> None:
+    code, _, err = run("teachers", "C((")
+    assert code == 2
+    assert "cannot read this" in err
+
+
+def test_the_page_of_teachers_has_a_row_for_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
+    rows = {
+        line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")
+    }
+    references = {name: kind.reference for name, kind in TEACHERS.items()}
+    references |= {name: kind.reference for name, kind in PARAMETRISED.items()}
+    for name, reference in references.items():
+        assert reference.split(";")[0].split(" (")[0] in page
+        assert name in rows

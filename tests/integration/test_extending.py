@@ -40,7 +40,7 @@ PAGE = (pages.DOCS / "extending.md").read_text(encoding="utf-8")
 SECTIONS = pages.sections(PAGE)
 
 PACKAGES = {"Teacher": "my_teacher", "Labeler": "my_labeler", "Potential": "my_potential"}
-NAMES = {"Teacher": "morse", "Labeler": "emt", "Potential": "morse_pairs"}
+NAMES = {"Teacher": "rydberg", "Labeler": "emt", "Potential": "morse_pairs"}
 SPOILT = {
     "Teacher": ("first = (slope", "first = 0.9 * (slope"),
     "Labeler": ("atoms.get_forces()", "-atoms.get_forces()"),
@@ -119,7 +119,7 @@ def outcomes(extended: tuple[Path, dict[str, str]]) -> dict[str, dict[str, str]]
     copy, environment = extended
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=found.xml",
-        "-k", "morse or emt or breathing or workstation", *LAWS,
+        "-k", "rydberg or morse_pairs or emt or breathing or workstation", *LAWS,
     ]  # fmt: skip
     run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     print(run.stdout, run.stderr)  # shown where a law is broken
@@ -283,7 +283,7 @@ def test_each_pool_of_the_site_has_the_environment_it_says(
 ) -> None:
     for pool, threads, device in (("cpu", 1, ""), ("gpu", 2, "0")):
         future = workers.submit(
-            pool, f"{__name__}:environment_of", [{}], str(tmp_path / f"{pool}.json")
+            pool, f"{__name__}:environment_of", [{}], [str(tmp_path / f"{pool}.json")]
         )
         (answer,) = future.result(timeout=120)
         expected = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"CUDA_VISIBLE_DEVICES": device}

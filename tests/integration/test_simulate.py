@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from apps.contract import Request
 from apps.dynamics.settings import DynamicsSettings
-from apps.dynamics.task import control, reference_bond_lengths, simulate
+from apps.dynamics.task import control, reference_bond_lengths, simulate, simulate_together
 from apps.potential.registry import make_potential
 from apps.potential.weights import save_bytes
 from data_store.columns import Column
@@ -283,3 +284,30 @@ def test_reference_bonds_are_means_over_the_training_labels() -> None:
     positions = np.stack([WATER.reference_positions, 1.2 * WATER.reference_positions])
     lengths = np.linalg.norm(WATER.reference_positions[1:], axis=-1)
     np.testing.assert_allclose(reference_bond_lengths(positions, bonds), 1.1 * lengths)
+
+
+def test_blocks_in_one_batch_are_as_blocks_alone(tmp_path: Path, parts: dict[str, str]) -> None:
+    """Two blocks of three, one of them a sitting behind; rounding may know who else was there."""
+    half = REPLICAS // 2
+    asked = []
+    for block, fingerprint in enumerate(("c" * 64, "d" * 64)):
+        what = request(tmp_path, parts, fingerprint, block_replicas=half, stretch_A=1.0)
+        settings = {**what.settings, "replicas_in_block": half}
+        asked.append(replace(what, settings=settings, key={**what.key, "block": block}))
+    alone = [finished(replace(what, fingerprint=f"{n}" * 64)) for n, what in enumerate(asked)]
+    hurried = replace(asked[1], deadline_unix=time.time() - 1.0)
+    assert simulate(hurried.to_json())["outcome"] == "continue"
+    together = simulate_together([what.to_json() for what in asked])
+    for one, other in zip(together, alone, strict=True):
+        assert one["outcome"] == "done"
+        assert one["counts"]["together"] == 2
+        assert one["counts"]["failures"] == other["counts"]["failures"]
+        found, expected = (open_part(Path(result["path"])) for result in (one, other))
+        np.testing.assert_array_equal(
+            found.read("saved_replica", ""), expected.read("saved_replica", "")
+        )
+        np.testing.assert_allclose(
+            found.read("saved_positions", "Å"), expected.read("saved_positions", "Å"), atol=1e-4
+        )
+    again = simulate_together([what.to_json() for what in asked])
+    assert [r["digest"] for r in again] == [r["digest"] for r in together], "made once"

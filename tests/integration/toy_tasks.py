@@ -100,3 +100,37 @@ def item(request: dict[str, Any]) -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGKILL)
         save_item(req.work_dir, f"{index:06d}", {"value": np.array([index])}, {"pid": os.getpid()})
     return Result("done", counts={"items": float(len(req.key["indices"]))}).to_json()
+
+
+def together(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make all parts at once; with block ``settings["poison"]`` the worker dies, or all fail."""
+    reqs = [Request.from_json(request) for request in requests]
+    poison, does = reqs[0].settings.get("poison"), reqs[0].settings.get("does")
+    if any(req.key["block"] == poison for req in reqs):
+        if does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError("a poisoned batch")
+    made = [_done(req) for req in reqs]
+    return [{**answer, "counts": {"together": float(len(reqs))}} for answer in made]
+
+
+def alone(request: dict[str, Any]) -> dict[str, Any]:
+    """Make one part."""
+    return _done(Request.from_json(request))
+
+
+def hungry(request: dict[str, Any]) -> dict[str, Any]:
+    """Run out of memory where more than ``settings["room"]`` are at it, as numpy would say it."""
+    req = Request.from_json(request)
+    eating = Path(req.work_root) / "eating"
+    eating.mkdir(parents=True, exist_ok=True)
+    mine = eating / req.fingerprint
+    mine.touch()
+    try:
+        for _ in range(10):
+            time.sleep(0.05)
+            if len(list(eating.iterdir())) > req.settings["room"]:
+                raise MemoryError("Unable to allocate 8.00 TiB")
+    finally:
+        mine.unlink()
+    return _done(req)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from apps.dynamics.criteria import Watched
-from apps.dynamics.engine import Block, State, simulate_block, start_block
+from apps.dynamics.engine import Block, State, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.dynamics.settings import DynamicsSettings
 from data_store.units import AMU_A2_PER_FS2_eV
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from apps.dynamics import boxes, forces
 from apps.dynamics.boxes import Box, BoxForces, box_forces_for
-from apps.dynamics.engine import Block, simulate_block, start_block
+from apps.dynamics.engine import Block, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.potential.evaluate import energies_and_forces, total_energies
 from apps.potential.neighbors import graph_batch
 from apps.potential.protocol import Potential

@@ -14,12 +14,8 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from apps.dynamics.checkpoint import load_state, save_state
-from apps.dynamics.engine import (
-    Block,
-    State,
-    simulate_block,
-    start_block,
-)
+from apps.dynamics.engine import Block, State, noise_of_segment, start_block
+from apps.dynamics.ensemble import simulate_block
 from apps.dynamics.noise import Noise, noise_of_steps
 from data_store.units import BOLTZMANN_eV_PER_K
 from tests.laws.dynamics_systems import (
@@ -81,12 +77,13 @@ def test_compaction_leaves_no_trace(stride: int) -> None:
 
 
 def test_known_bad_noise_of_the_batch_leaves_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noise_of_the_batch(block: Block, state: State, steps: int, coming: Noise) -> Tensor:
+    def noise_of_the_batch(block: Block, state: State, coming: Noise) -> Tensor:
+        steps = len(noise_of_segment(block, state, coming))
         generator = torch.Generator().manual_seed(state.step)
         shape = (steps, *state.point.positions.shape)
         return torch.randn(shape, dtype=torch.float64, generator=generator)
 
-    monkeypatch.setattr("apps.dynamics.engine._noise", noise_of_the_batch)
+    monkeypatch.setattr("apps.dynamics.ensemble.noise_of_segment", noise_of_the_batch)
     once, other = run(breaking_block()), run(breaking_block(compact_every_steps=10_000))
     with pytest.raises(AssertionError):
         assert_same(once, other)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from apps.dynamics.criteria import Watched
-from apps.dynamics.engine import Block, State, simulate_block, start_block
+from apps.dynamics.engine import Block, State, start_block
+from apps.dynamics.ensemble import Member, simulate_block, simulate_blocks
 from apps.dynamics.forces import compiled_force_function
+from apps.dynamics.memory import FittingForces
 from apps.potential.evaluate import molecular_force_function
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import Prices, compiled_gradient, plain_gradient
@@ -71,13 +73,8 @@ def test_gradients_are_those_of_the_cpu() -> None:
 
 
 def test_dynamics_and_failures_are_those_of_the_cpu() -> None:
-    here = make_block(
-        repulsive_after(60.0), replicas=16, temperature_K=1000.0, length_ps=0.2,
-        check_stride_fs=2.0, compact_every_steps=20, stretch_A=0.3, save_stride_ps=0.01,
-    )  # fmt: skip
-    tensors = {k: v.to(GPU) for k, v in vars(here.watched).items() if isinstance(v, Tensor)}
-    watched = Watched(**{**vars(here.watched), **tensors})
-    there = replace(here, watched=watched, device=GPU)
+    here = _breaking()
+    there = _there(here)
     ours, theirs = (_ran(block) for block in (here, there))
     assert ours.failures, "nothing failed: nothing was compared"
     assert [(f.replica, f.step, f.cause, f.atoms) for f in ours.failures] == [
@@ -88,7 +85,55 @@ def test_dynamics_and_failures_are_those_of_the_cpu() -> None:
     assert float(moved) < 1e-9
 
 
+def test_blocks_that_share_a_batch_are_as_alone() -> None:
+    alike = [replace(_there(_breaking()), seed=seed) for seed in (1, 2, 3)]
+    members = [Member(block, _started(block), lambda _: None) for block in alike]
+    assert all(simulate_blocks(members, 1e9, lambda: False))
+    for member in members:
+        alone = _ran(member.block)
+        assert [(f.replica, f.step) for f in member.state.failures] == [
+            (f.replica, f.step) for f in alone.failures
+        ]
+        moved = (member.state.point.positions - alone.point.positions).abs().max()
+        assert float(moved) < 1e-9
+
+
+def test_parts_are_as_large_as_the_cards_memory_allows() -> None:
+    """Twenty thousand replicas of 40 MB each, which no card has at once."""
+
+    def forces(x: Tensor) -> tuple[Tensor, Tensor]:
+        wide = x.sum((1, 2))[:, None].expand(-1, 5_000_000) + 1.0
+        return wide.mean(1), -x
+
+    x = torch.rand(20_000, 4, 3, dtype=torch.float64, device=GPU)
+    fitting = FittingForces(forces, GPU)
+    for _ in range(2):
+        energies, found = fitting(x)
+        assert torch.equal(found, -x)
+        torch.testing.assert_close(energies, x.sum((1, 2)) + 1.0)
+    _, total = torch.cuda.mem_get_info(GPU)
+    assert fitting.backed_off <= 1, "the model, not trial and error, finds the size"
+    assert fitting.most_at_once * 40e6 > 0.3 * total
+
+
+def _breaking() -> Block:
+    return make_block(
+        repulsive_after(60.0), replicas=16, temperature_K=1000.0, length_ps=0.2,
+        check_stride_fs=2.0, compact_every_steps=20, stretch_A=0.3, save_stride_ps=0.01,
+    )  # fmt: skip
+
+
+def _there(here: Block) -> Block:
+    """The same on the GPU."""
+    tensors = {k: v.to(GPU) for k, v in vars(here.watched).items() if isinstance(v, Tensor)}
+    return replace(here, watched=Watched(**{**vars(here.watched), **tensors}), device=GPU)
+
+
+def _started(block: Block) -> State:
+    return start_block(block, CHAIN.expand(16, -1, -1).clone())
+
+
 def _ran(block: Block) -> State:
-    state = start_block(block, CHAIN.expand(16, -1, -1).clone())
+    state = _started(block)
     simulate_block(block, state, lambda _: None, 1e9, lambda: False)
     return state

@@ -4,7 +4,7 @@ The project's own limit is 1 meV/atom/ps at steps of 0.5 fs. The model learns MM
 forces of thermal structures for a short while: how well it knows aspirin matters little, that its
 forces are the gradient of its energy, smooth and precise, is what is measured. The law asks that
 the mean slope of the energy (`benchmarks.nve_drift`), with three standard errors over replicas
-added, stays below the limit. Size `small`; the larger are measured by the benchmark.
+added, stays below the limit. What the benchmark measures is the same of models of published labels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from apps.potential.evaluate import ForceFunction, molecular_force_function
+from apps.potential.painn import SIZES
 from apps.potential.protocol import Potential
 from apps.sampling.mmff94 import MMFF94
 from apps.sampling.molecule import molecule_from_smiles
@@ -32,6 +33,9 @@ LIMIT = 1.0
 """In meV/atom/ps."""
 
 REPLICAS = 8
+
+_STEPS = {"small": 900, "medium": 700, "large": 500}
+"""Of training: a larger model has learnt as much after fewer."""
 
 
 @lru_cache(maxsize=1)
@@ -49,12 +53,12 @@ def teachers() -> tuple[LabelledSet, Tensor]:
     return LabelledSet.of(labelled, torch.device("cpu")), torch.from_numpy(frames[0, :REPLICAS])
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=3)
 def model(size: str) -> Potential:
     """Trained for a short while."""
     labelled, _ = teachers()
     learn, held_out = (labelled.take(rows) for rows in torch.arange(256).split([224, 32]))
-    return trained(size, learn, held_out, steps=900, batch=4)
+    return trained(size, learn, held_out, steps=_STEPS[size], batch=4)
 
 
 def function_of(size: str, precision: str) -> ForceFunction:
@@ -73,8 +77,9 @@ def drift(function: ForceFunction, timestep_fs: float = 0.5) -> Drift:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", sorted(PRECISIONS))
-def test_energy_of_a_trained_model_hardly_drifts(precision: str) -> None:
-    assert drift(function_of("small", precision)).most < LIMIT
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_energy_of_a_trained_model_hardly_drifts(size: str, precision: str) -> None:
+    assert drift(function_of(size, precision)).most < LIMIT
 
 
 @pytest.mark.slow

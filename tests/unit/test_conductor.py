@@ -113,7 +113,7 @@ def test_exceptions_become_outcomes(
 ) -> None:
     monkeypatch.setattr("apps.runner._find", lambda name: answers(kind))
     mark = tmp_path / "mark.json"
-    (found,) = run_requests("any:thing", [{}], str(mark))
+    (found,) = run_requests("any:thing", [{}], [str(mark)])
     assert found["outcome"] == outcome
     assert found["resources"]["pid"] == os.getpid()
     assert found["resources"]["peak_rss_MB"] > 1
@@ -131,11 +131,11 @@ def test_the_mark_says_who_is_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return {"outcome": "done", "counts": {}}
 
     monkeypatch.setattr("apps.runner._find", lambda name: task)
-    run_requests("any:thing", [{}], str(mark))
+    run_requests("any:thing", [{}], [str(mark)])
     assert seen[0]["pid"] == os.getpid()
     for name, value in (("SLURMD_NODENAME", "n2"), ("SLURM_JOB_ID", "7")):
         monkeypatch.setenv(name, value)
-    (answer,) = run_requests("any:thing", [{}], str(mark))
+    (answer,) = run_requests("any:thing", [{}], [str(mark)])
     assert (seen[1]["node"], seen[1]["job"]) == ("n2", "7"), "and where, by the scheduler's names"
     assert (answer["resources"]["node"], answer["resources"]["job"]) == ("n2", "7")
     mark.write_text(json.dumps(seen[1]))

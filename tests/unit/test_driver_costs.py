@@ -19,7 +19,9 @@ import pytest
 
 from apps.runner import run_requests
 from campaign.execution import driver as module
-from campaign.execution.driver import SHOWN_SHARE, Driver
+from campaign.execution import showing
+from campaign.execution.driver import Driver
+from campaign.execution.showing import SHOWN_SHARE
 from campaign.ledger import Ledger, read_ledger
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.progress import Progress
@@ -45,9 +47,18 @@ class AtOnce:
 
     def check(self) -> None: ...
 
-    def submit(self, pool: str, function: str, requests: Any, mark: str, ranks: int) -> Future[Any]:
+    def submit(
+        self,
+        pool: str,
+        function: str,
+        requests: Any,
+        marks: list[str],
+        ranks: int,
+        *,
+        together: bool,
+    ) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(run_requests(function, requests, mark))
+        future.set_result(run_requests(function, requests, marks, together=together))
         return future
 
 
@@ -74,7 +85,7 @@ def items_in_two_tries(request: dict[str, Any]) -> dict[str, Any]:
 def costs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], Counter[str]]:
     """Syncs of the ledger, and entries of folders listed, for a part of so many items."""
     monkeypatch.setattr(module, "Workers", AtOnce)
-    monkeypatch.setattr(module, "SHOWN_EVERY_S", float("inf"))
+    monkeypatch.setattr(showing, "SHOWN_EVERY_S", float("inf"))
     numbers = itertools.count()
 
     def count(items: int) -> Counter[str]:
@@ -132,7 +143,7 @@ def test_showing_takes_but_a_share_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, shown = Clock(), 0.0
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(showing, "time", clock)
 
     def slow(progress: Progress) -> None:
         nonlocal shown
@@ -142,7 +153,8 @@ def test_showing_takes_but_a_share_of_the_time(
     with Ledger(tmp_path / "ledger.jsonl") as ledger:
         driver = Driver([many(3)], Workspace(tmp_path), SITE, ledger, slow, UNWATCHED)
         while clock.now < 500.0:
-            driver._show_now_and_then()
+            if driver._showing.is_due:
+                driver._show()
             clock.now += 0.1
     assert 0.0 < shown <= 1.1 * SHOWN_SHARE * clock.now
 
@@ -154,11 +166,15 @@ def test_a_driver_takes_in_all_that_came_back_and_then_hands_out(
     handed_out: list[str] = []
 
     class Looking(AtOnce):
-        def submit(self, pool: str, function: str, requests: Any, mark: str, ranks: int) -> Any:
+        def submit(
+            self, pool: str, function: str, requests: Any, marks: list[str], ranks: int, *,
+            together: bool,
+        ) -> Future[Any]:  # fmt: skip
+            (mark,) = marks
             told = [r["task"] for r in read_ledger(workspace.ledger) if r["event"] == "submitted"]
             assert Path(mark).stem in told, "its row is on disk"
             handed_out.append(Path(mark).stem)
-            return super().submit(pool, function, requests, mark, ranks)
+            return super().submit(pool, function, requests, marks, ranks, together=together)
 
     monkeypatch.setattr(module, "Workers", Looking)
     workspace = Workspace(tmp_path / "workspace")

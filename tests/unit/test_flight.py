@@ -52,20 +52,20 @@ def test_what_has_not_shown_to_be_quick_waits_with_the_driver() -> None:
 
 def test_quick_tasks_wait_at_the_workers_until_one_was_long() -> None:
     flight = Flight(site(), [])
-    flight.took(task("before"), QUICK_S / 10)
+    flight.took(task("before"), QUICK_S / 10, 0.0)
     assert filled(flight) == QUEUED * CORES
     flight.remove("cpu1-0")
-    flight.took(task("a long one"), 2 * QUICK_S)
-    flight.took(task("another quick one"), QUICK_S / 10)
+    flight.took(task("a long one"), 2 * QUICK_S, 0.0)
+    flight.took(task("another quick one"), QUICK_S / 10, 0.0)
     assert not flight.fits(task("next")), "one that took long is remembered"
     others = Flight(site(), [])
-    others.took(task("of another function", function="g"), QUICK_S / 10)
+    others.took(task("of another function", function="g"), QUICK_S / 10, 0.0)
     assert filled(others) == CORES
 
 
 def test_a_task_of_several_cores_starts_when_they_are_free_and_quick_ones_do_not_pile_up() -> None:
     flight, wide = Flight(site(), []), task("wide", cores=CORES)
-    flight.took(task("before"), 0.0)
+    flight.took(task("before"), 0.0, 0.0)
     assert filled(flight) == QUEUED * CORES
     while len(flight):
         assert not flight.fits(wide)
@@ -77,10 +77,10 @@ def test_a_task_of_several_cores_starts_when_they_are_free_and_quick_ones_do_not
 
 def test_more_workers_than_cores_get_nothing_to_keep() -> None:
     flight = Flight(site(workers=2 * CORES), [])
-    flight.took(task("before"), 0.0)
+    flight.took(task("before"), 0.0, 0.0)
     assert filled(flight) == CORES
     both = Flight(site(gpu=CORES), [])
-    both.took(task("before"), 0.0)
+    both.took(task("before"), 0.0, 0.0)
     both.add(task("on another pool", role="gpu"))
     assert filled(both) == CORES - 1
 
@@ -107,7 +107,7 @@ def test_cores_are_never_promised_twice(
     for number, (what, cores, function) in enumerate(steps):
         if what == "back" and len(flight):
             back = flight.remove(next(iter(flight)).name)
-            flight.took(back, 0.0 if function == "f" else 2 * QUICK_S)
+            flight.took(back, 0.0 if function == "f" else 2 * QUICK_S, 0.0)
             continue
         role = "gpu" if gpus and number % 3 == 0 else "cpu"
         one = task(f"{number}", cores, role, function)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from apps.sampling.settings import MoleculeSettings
 from apps.selection.registry import STRATEGIES
 from campaign.plan.build import Plan, build_plan
+from campaign.plan.stages import STAGES as STAGES_BY_NAME
+from campaign.plan.system import is_water
 from campaign.spec.model import parse_spec
 from campaign.templates import templates
 from data_store.errors import InputError
@@ -24,6 +28,72 @@ def plan(**changes: Any) -> Plan:
         table, name = key.split("__")
         tables.setdefault(table, {})[name] = value
     return build_plan(parse_spec(tables, "test", Path()))
+
+
+METHANOL = "6\n\n" + "\n".join(
+    ("C 0.664 0.000 -0.020", "O -0.749 0.000 0.122", "H 1.029 -0.897 0.479", "H 1.029 0.897 0.479",
+     "H 0.952 0.000 -1.070", "H -1.131 0.000 -0.754", "")
+)  # fmt: skip
+WATER = "3\n\nO 0 0 0\nH 0.76 0.59 0\nH -0.76 0.59 0\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "force_field", "molecule", "chunk"),
+    [
+        ({"smiles": "CO", "multiplicity": 1}, "auto", "71204892f3f2160a", "8880d92d04e9c485"),
+        ({"xyz": "methanol.xyz", "charge": 0}, "auto", "ff58ef5ab19912f9", "b468db79b0b3c3b8"),
+        ({"smiles": "[H][H]"}, "gfnff", "dae54989041fa34c", "31a041d0829f06e2"),
+        ({"smiles": "O"}, "mmff94", "d5bb380aa532d06f", "fda80f8abbfb53b7"),
+    ],
+)
+def test_identities_of_2026_stay(
+    system: dict[str, Any],
+    force_field: str,
+    molecule: str,
+    chunk: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stored parts are found by these; raising the version of a stage alone may change them."""
+    for stage in ("prepare", "sample"):
+        monkeypatch.setitem(STAGES_BY_NAME, stage, replace(STAGES_BY_NAME[stage], version=1))
+    (tmp_path / "methanol.xyz").write_text(METHANOL)
+    tables = tomllib.loads(TINY) | {"system": system}
+    tables["sampling"]["force_field"] = force_field
+    found = build_plan(parse_spec(tables, "test", tmp_path))
+    assert found.the("prepare").fingerprint.startswith(molecule)
+    assert found.of("sample")[0].fingerprint.startswith(chunk)
+
+
+@pytest.mark.parametrize(
+    ("system", "before"),
+    [({"smiles": "O"}, "29b924c46a71ab54"), ({"xyz": "water.xyz"}, "dce41bd83a419c71")],
+)
+def test_water_of_another_automatic_teacher_is_another_part(
+    system: dict[str, Any], before: str, tmp_path: Path
+) -> None:
+    (tmp_path / "water.xyz").write_text(WATER)
+    tables = tomllib.loads(TINY) | {"system": system}
+    found = build_plan(parse_spec(tables, "test", tmp_path)).the("prepare")
+    assert not found.fingerprint.startswith(before)
+    assert found.settings["force_field"] == "auto"
+
+
+WATERS = (
+    "O [OH2] [H]O[H] O([H])[H] [H][OH] [H]O [H][O][H] [O]([H])[H] [OH][H] O[H] [2H]O[2H]"
+)  # fmt: skip
+NO_WATERS = "OO CO [OH] [OH-] [OH3+] [H][H] O=O [H][OH][H] [O] [O][H] S [OH2+]"
+
+
+@pytest.mark.parametrize(
+    ("smiles", "water"),
+    [(smiles, True) for smiles in WATERS.split()]
+    + [(smiles, False) for smiles in NO_WATERS.split()],
+)
+def test_water_is_known_by_how_it_is_written(smiles: str, water: bool) -> None:
+    assert is_water(MoleculeSettings(smiles=smiles)) == water
+    assert not is_water(MoleculeSettings(smiles=smiles, charge=1))
+    assert not is_water(MoleculeSettings(smiles=smiles, multiplicity=3))
 
 
 def prints(which: Plan, stage: str) -> set[str]:
