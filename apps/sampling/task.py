@@ -129,6 +129,7 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
         If the acceptance window rejects nearly everything.
     """
     from apps.sampling.chunk import make_chunk
+    from apps.sampling.native.batches import evaluation
 
     req = Request.from_json(request)
     part = req.finished_part()
@@ -145,11 +146,14 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
                 "tiers": made.tiers,
                 "rejected": made.rejected,
                 "tiers_left_out": list(made.left_out),
+                "thermal": made.thermal,
             },
+            provenance={"evaluation": evaluation()},
         )
     tiers, rejected = part.metadata["tiers"], part.metadata["rejected"]
     counts = {f"accepted_{tier}": float(n) for tier, n in tiers.items()}
     counts["rejected"] = float(sum(sum(r.values()) for r in rejected.values()))
+    counts["effective_thermal"] = float(sum(t["effective"] for t in part.metadata["thermal"]))
     return Result.done(part, counts).to_json()
 
 
@@ -242,6 +246,7 @@ def candidates(request: dict[str, Any]) -> dict[str, Any]:
     They are apart from the teacher's structures, so that nothing that is labelled, tested on or
     started from was pre-trained on.
     """
+    from apps.sampling.native.batches import evaluation
     from apps.sampling.thermal import thermal_frames
     from data_store.streams import stream_seed
 
@@ -279,6 +284,7 @@ def candidates(request: dict[str, Any]) -> dict[str, Any]:
             req.fingerprint,
             structures_to_columns(structures),
             {"temperatures_K": list(temperatures), "trajectories": count},
+            provenance={"evaluation": evaluation()},
         )
     return Result.done(part, {"candidates": float(part.metadata["trajectories"])}).to_json()
 
