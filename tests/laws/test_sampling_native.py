@@ -11,6 +11,7 @@ import pytest
 from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.acceptance import shortest_distances
+from apps.sampling.chunk import make_chunk
 from apps.sampling.field import LangevinStep, PhasePoint
 from apps.sampling.langevin import langevin_frames
 from apps.sampling.mmff94 import FORCE_GROUPS, MMFF94
@@ -18,7 +19,12 @@ from apps.sampling.mmff94_terms import MMFF94Terms, read_terms
 from apps.sampling.mmff94s import MMFF94s
 from apps.sampling.molecule import molecule_from_smiles, to_rdkit
 from apps.sampling.native import batches
-from apps.sampling.settings import ClashSettings, LangevinSettings
+from apps.sampling.settings import (
+    ClashSettings,
+    LangevinSettings,
+    SamplingSettings,
+    TierSettings,
+)
 from apps.sampling.strategies.clash import pull_together
 from apps.sampling.thermal import thermal_frames
 from data_store.molecules import Molecule
@@ -242,3 +248,16 @@ def test_a_step_that_is_a_little_off_is_caught(wrong: str) -> None:
 
     with pytest.raises(AssertionError):
         law_of_steps(Off(molecule_from_smiles("CO")))
+
+
+def test_a_chunk_is_the_same_bits_again() -> None:
+    teacher = MMFF94(molecule_from_smiles("CO", name="methanol"))
+    settings = SamplingSettings(chunk_structures=60, tiers=TierSettings(langevin=SHORT))
+    one, again, other = (make_chunk(teacher, settings, seed, 1) for seed in (0, 0, 1))
+    for name in ("positions", "energies", "forces", "tiers", "parents", "frames"):
+        np.testing.assert_array_equal(
+            getattr(one.structures, name), getattr(again.structures, name)
+        )
+    assert one.thermal == again.thermal != other.thermal
+    assert sum(row["frames"] for row in one.thermal) >= 256
+    assert not np.array_equal(one.structures.positions, other.structures.positions)
