@@ -17,7 +17,8 @@ times all of them, in an order that turns from round to round; ratios are taken 
 - *Random*: batches of 32 structures drawn at random from all, nothing mixed in memory.
 
 ASE's formats are timed on fewer structures, enough for a rate. Then a data set is read by a process
-whose memory is limited to a part of its size, after its files were put out of the kernel's cache.
+whose memory is limited to a part of its size, after its files were put out of the kernel's cache:
+in batches as above, and as pre-training wants it, where each batch is drawn from all structures.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -69,10 +70,12 @@ def raw_bytes(structures: int) -> int:
 # A round
 
 
-def _rate(count: int, work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
+def _rates(figure: str, count: int, work: Callable[[], Any]) -> dict[str, float]:
+    """Structures in a second of the clock, and in one of processor time of all threads."""
+    began, cpu = time.perf_counter(), time.process_time()
     work()
-    return count / (time.perf_counter() - began)
+    elapsed = time.perf_counter() - began, time.process_time() - cpu
+    return {figure: count / elapsed[0], figure + "_cpu": count / elapsed[1]}
 
 
 def _epoch(batches: Iterator[Any], count: int) -> None:
@@ -87,19 +90,19 @@ def _timed(store: Store, structures: Structures, folder: Path) -> dict[str, floa
     count = store.structures or len(structures)
     mine = structures.slice(0, count)
     folder.mkdir(parents=True)
-    found = {"write": _rate(count, lambda: store.write(mine, folder))}
+    found = _rates("write", count, lambda: store.write(mine, folder))
     files = [path for path in folder.rglob("*") if path.is_file()]
     found |= {
         "size": sum(path.stat().st_blocks * 512 for path in files) / raw_bytes(count),
         "files": len(files),
     }
     if store.batches:
-        found["batches"] = _rate(count, lambda: _epoch(store.batches(folder), count))
-        found["first_ms"] = 1e3 / _rate(1, lambda: next(store.batches(folder)))
+        found |= _rates("batches", count, lambda: _epoch(store.batches(folder), count))
+        found["first_ms"] = 1e3 / _rates("first", 1, lambda: next(store.batches(folder)))["first"]
     if store.random:
         take, rng = store.random(folder), np.random.default_rng(1)
         drawn = np.sort(rng.integers(0, count, (_RANDOM_BATCHES, BATCH)))
-        found["random"] = _rate(drawn.size, lambda: [take(rows) for rows in drawn])
+        found |= _rates("random", drawn.size, lambda: [take(rows) for rows in drawn])
     shutil.rmtree(folder)
     return found
 
@@ -117,8 +120,10 @@ def _report(rounds: list[dict[str, dict[str, float]]]) -> Iterator[str]:
             if figure in rounds[0][name]:
                 values = [found[name][figure] for found in rounds]
                 ratios = [found[ours][figure] / found[name][figure] for found in rounds]
+                cpu = median([found[name][figure + "_cpu"] for found in rounds])
                 yield (
-                    f"    {figure:8s} {_line(values, 1e-3)} thousand structures/s"
+                    f"    {figure:8s} {_line(values, 1e-3)} thousand structures/s, "
+                    f"{1e-3 * cpu:,.3g} in a second of processor time"
                     + (f"; parts over it {_line(ratios)}" if name != ours else "")
                 )
         if "first_ms" in rounds[0][name]:
@@ -135,29 +140,50 @@ def _memory_bytes(field: str) -> int:
     raise SystemExit(f"/proc/self/status says no {field}")
 
 
-def _batches(folder: Path) -> Generator[Structures]:
-    parts = [open_part(path) for path in sorted((folder / "sample").iterdir())]
-    return Dataset(parts).batches(BATCH, 0, 0)
+def _large(folder: Path) -> Dataset:
+    return Dataset([open_part(path) for path in sorted((folder / "sample").iterdir())])
 
 
-def read_limited(folder: Path, limit_bytes: int) -> dict[str, float]:
-    """Read an epoch of batches in this process, which may not take more memory than that.
+def _blocks_mixed(folder: Path, _: int) -> Iterator[int]:
+    """An epoch of batches that leave a few blocks, mixed in memory."""
+    with closing(_large(folder).batches(BATCH, 0, 0)) as batches:
+        yield from map(len, batches)
+
+
+def _steps_of_training(folder: Path, limit_bytes: int) -> Iterator[int]:
+    """A quarter of an epoch as pre-training has it: each batch drawn from all structures."""
+    import torch
+
+    from apps.training.streamed_set import StreamedSet
+
+    dataset = _large(folder)
+    order, steps = np.random.default_rng(0).permutation(len(dataset)), len(dataset) // BATCH // 4
+    memory_bytes = limit_bytes / 3  # beside windows are row numbers and what is being read
+    with StreamedSet(dataset, order, steps, memory_bytes, torch.device("cpu")) as streamed:
+        for step in range(steps):
+            yield len(streamed.of_step(step, BATCH, 0))
+
+
+_WAYS = {"batches of mixed blocks": _blocks_mixed, "steps of pre-training": _steps_of_training}
+
+
+def read_limited(folder: Path, limit_bytes: int, way: str) -> dict[str, float]:
+    """Read batches in this process, which may not take more memory than that.
 
     The limit is on private memory (RLIMIT_DATA), over what the process has when all is imported.
     """
-    write_part(folder / "warm", "sample", "0" * 64, structures_to_columns(aspirins(100, 0)), {})
-    _epoch(_batches(folder / "warm"), 100)
+    warm = folder / "warm"
+    write_part(warm, "sample", "0" * 64, structures_to_columns(aspirins(1000, 0)), {})
+    sum(_WAYS[way](warm, limit_bytes))
     limit = _memory_bytes("VmData") + limit_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     before, began = _memory_bytes("VmRSS"), time.perf_counter()
-    with closing(_batches(folder)) as batches:
-        next(batches)
-        first_s = time.perf_counter() - began
-        seen = BATCH + sum(len(batch) for batch in batches)
-    elapsed_s = time.perf_counter() - began
+    lengths = _WAYS[way](folder, limit_bytes)
+    seen = next(lengths)
+    first_s = time.perf_counter() - began
+    seen += sum(lengths)
     return {
-        "structures": seen,
-        "structures_per_s": seen / elapsed_s,
+        "structures_per_s": seen / (time.perf_counter() - began),
         "first_batch_s": first_s,
         "grew_MB": (_memory_bytes("VmHWM") - before) / 1e6,
     }
@@ -169,22 +195,27 @@ def _larger_than_memory(folder: Path) -> Iterator[str]:
         write_part(folder, "sample", f"{index:064d}", columns, {})
     count = _PARTS_OF_LARGE * _PART_STRUCTURES
     limit = raw_bytes(count) // _FRACTION
-    for path in folder.rglob("c.*"):
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    command = [sys.executable, "-m", "benchmarks.store", "--limited", str(folder), str(limit)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     yield (
         f"{count:,} structures, {raw_bytes(count) / 1e6:.0f} MB raw, by a process that may take "
-        f"{limit / 1e6:.0f} MB more: {found['structures_per_s'] / 1e3:,.3g} thousand structures/s "
-        f"in batches of {BATCH}, the first after {found['first_batch_s']:.2f} s; resident memory "
-        f"grew by {found['grew_MB']:.0f} MB; files were not in the kernel's cache"
+        f"{limit / 1e6:.0f} MB more; files are not in the kernel's cache when it begins"
     )
+    for way in _WAYS:
+        for path in folder.rglob("c.*"):
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        command = [sys.executable, "-m", "benchmarks.store", "--limited", folder, limit, way]
+        ended = subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        found = json.loads(ended.stdout)
+        yield (
+            f"    {way}: {found['structures_per_s'] / 1e3:,.3g} thousand structures/s, the first "
+            f"batch after {found['first_batch_s']:.2f} s; resident memory grew by "
+            f"{found['grew_MB']:.0f} MB"
+        )
 
 
 def main() -> None:
     if sys.argv[1] == "--limited":
-        print(json.dumps(read_limited(Path(sys.argv[2]), int(sys.argv[3]))))
+        print(json.dumps(read_limited(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))
         return
     folder = Path(sys.argv[1])
     count, rounds = (*map(int, sys.argv[2:4]), *(_STRUCTURES, _ROUNDS)[len(sys.argv) - 2 :])

@@ -117,6 +117,10 @@ class Dataset:
         for index in np.unique(parts):
             yield self._reader(int(index)).take(rows[parts == index] - self._starts[index])
 
+    def most_atoms(self) -> int:
+        """Atoms of the largest structure; offsets alone are read."""
+        return max(self._reader(index).most_atoms() for index in range(len(self.parts)))
+
     def cached(self) -> Structures:
         """All structures in memory."""
         return self.read(0, len(self))

@@ -18,6 +18,7 @@ from data_store.structures import Structures
 
 __all__ = ["StructureReader", "count_structures", "read_structures", "structures_to_columns"]
 
+_OFFSETS_READ = 1 << 17
 _PER_ATOM = {"numbers": "", "positions": "Å", "forces": "eV/Å"}
 _PER_STRUCTURE = {
     "cells": "Å",
@@ -91,6 +92,15 @@ class StructureReader:
         values = self._read(slice(first, last + 1), slice(first, last))
         offsets = values["offsets"]
         return self._made(values, offsets - offsets[0], slice(int(offsets[0]), int(offsets[-1])))
+
+    def most_atoms(self) -> int:
+        """Atoms of the largest structure, 0 where there is none."""
+        most = 0
+        for start in range(0, self._count, _OFFSETS_READ):
+            stop = min(start + _OFFSETS_READ, self._count)
+            offsets = self._arrays.read({"offsets": slice(start, stop + 1)})["offsets"]
+            most = max(most, int(np.diff(offsets).max()))
+        return most
 
     def take(self, rows: NDArray[np.int64]) -> Structures:
         """Structures at `rows`, (K,), few and far between: of each, its chunks are read alone.

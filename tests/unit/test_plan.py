@@ -114,6 +114,7 @@ FROM_SELECTION = ("select", *FROM_LABELS)
         ({"system__name": "wasser"}, ()),
         ({"pretraining__ranks": 1}, ()),
         ({"pretraining__checkpoint_every_s": 9.0}, ()),
+        ({"pretraining__data_memory_MB": 9.0}, ()),
         ({"dynamics__checkpoint_every_s": 9.0}, ()),
         ({"campaign__seed": 6}, STAGES),
         ({"system__smiles": "OO"}, STAGES),
