@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
-from campaign.plan.system import boxes_settings, teacher_of
+from campaign.plan.system import boxes_settings, pair_chunks, teacher_of
 from campaign.spec.model import CampaignSpec
 from data_store.errors import CampaignError, InputError, MethodError
 from data_store.splits import nested_split
@@ -85,6 +86,7 @@ def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
     from apps.sampling.boxes import box_edges, pack
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
+    from apps.sampling.unlike import interaction_of
     from data_store.streams import stream
 
     molecules = []
@@ -93,6 +95,9 @@ def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
         molecules.append(make_molecule(one, spec.campaign.seed, xyz, None))
         name, file = teacher_of(one, spec.sampling)
         choose_teacher(name, molecules[-1], file)
+    if pair_chunks(spec.system, spec.sampling):
+        for first, second in combinations(molecules, 2):
+            interaction_of(first, second)
     if spec.system.has_box:
         asked = boxes_settings(spec.system, 1)
         counts = asked["molecules"]

@@ -38,9 +38,9 @@ class Teacher(Field, Protocol):
     relaxed_positions: NDArray[np.float64]
 
     def openmm_system(self, copies: int) -> Any | None:
-        """`openmm.System` of copies that do not see each other; None where there is no exact one.
+        """`openmm.System` of copies that do not see each other, or None.
 
-        Dynamics then runs on `energies_and_forces`.
+        None where there is no exact one, or `energies_and_forces` is faster: dynamics runs on that.
         """
 
     def pair(self) -> Field | None:

@@ -1,6 +1,7 @@
 r"""Langevin dynamics of many copies of a molecule on any force field, in numpy.
 
-For teachers without an OpenMM system. All copies take a step together; they do not see each other.
+For teachers without an OpenMM system, or faster than it. All copies take a step together; they do
+not see each other.
 """
 
 from __future__ import annotations

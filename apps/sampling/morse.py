@@ -23,7 +23,14 @@ import openmm
 from numpy.typing import NDArray
 
 from apps.sampling.copies import two_copies
-from apps.sampling.morse_constants import ANGLES, CURVES, VAN_DER_WAALS, Angle, Curve
+from apps.sampling.morse_constants import (
+    ANGLES,
+    CURVES,
+    VAN_DER_WAALS,
+    ABOVE_ATOMS_eV,
+    Angle,
+    Curve,
+)
 from apps.sampling.relaxation import relax
 from apps.sampling.valence import angles, lengths
 from data_store.molecules import Molecule
@@ -86,6 +93,8 @@ class Morse:
     """
 
     name = "morse"
+    above_atoms_eV: float
+    """Energy of the minimum above free atoms: the zero that species of a mixture share."""
 
     def __init__(self, molecule: Molecule) -> None:
         self.molecule = molecule
@@ -95,6 +104,7 @@ class Morse:
         }
         self._angles = _angles_of(molecule) if molecule.formula in ANGLES else []
         self._walls = _walls_of(molecule) if molecule.formula in ANGLES else {}
+        self.above_atoms_eV = ABOVE_ATOMS_eV.get(molecule.formula, 0.0)
         self._zero_eV = 0.0
         self.relaxed_positions = relax(self, molecule.reference_positions)
         self._zero_eV = float(self.energies_and_forces(self.relaxed_positions[None])[0][0])

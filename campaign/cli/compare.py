@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from campaign.cli.options import JsonOption, say
-from campaign.comparing import compared, read_told
 from data_store.errors import InputError
 
 __all__ = ["compare"]
@@ -29,6 +28,7 @@ def compare(
     """Put what several campaigns found side by side; the first is what others are compared with."""
     if len(folders) < 2:
         raise InputError("one campaign alone is not compared", "name two or more")
+    from campaign.comparing import compared, read_told  # with scipy: when asked for
     from campaign.report.several import write_several
 
     found = compared(read_told(folders))

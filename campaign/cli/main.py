@@ -30,6 +30,7 @@ from campaign.cli.display import (
     progress_view,
 )
 from campaign.cli.doctor import doctor
+from campaign.cli.inspect import inspect
 from campaign.cli.operations import cancel, data, retry, why
 from campaign.cli.options import (
     FolderArgument,
@@ -260,6 +261,7 @@ app.command()(cancel)
 app.command()(compare)
 app.command()(convert)
 app.command()(doctor)
+app.command()(inspect)
 app.command()(package)
 app.command()(retry)
 app.command()(teachers)

@@ -26,6 +26,7 @@ from campaign.plan.system import (
     chunks_by_molecule,
     identity_of,
     molecule_id,
+    pair_chunks,
     teacher_of,
 )
 from campaign.spec.model import CampaignSpec
@@ -172,7 +173,7 @@ class _Teaching:
     def __init__(self, spec: CampaignSpec) -> None:
         self.molecules = [self._molecule(spec, one) for one in spec.system.molecules()]
         self.molecule = self.molecules[0]
-        self.chunks = list(self._chunks(spec))
+        self.chunks = [*self._chunks(spec), *self._pair_chunks(spec)]
         self.candidates = self._candidates(spec)
         self.order = self._order(spec)
         self.pretrainings = [self._pretrain(spec, seed) for seed in spec.pretraining.seeds]
@@ -207,6 +208,24 @@ class _Teaching:
                     key={"chunk": chunk, **own},
                     inputs={"molecule": [made]},
                     not_science=(*_as_before(spec, "sampling."), *known),
+                )
+
+    def _pair_chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
+        settings = spec.sampling.model_dump(mode="json", exclude={"structures", _FILE})
+        ids = [molecule_id(one) for one in spec.system.molecules()]
+        made = dict(zip(ids, self.molecules, strict=True))
+        for one, other, count in pair_chunks(spec.system, spec.sampling):
+            both = [molecule_id(one), molecule_id(other)]
+            for chunk in range(count):
+                yield planned_part(
+                    "sample",
+                    f"teacher chunk {chunk} of {one.written} with {other.written}",
+                    settings,
+                    spec.campaign.seed,
+                    key={"chunk": chunk, "molecules": both},
+                    inputs={"molecule": [made[which] for which in both]},
+                    not_science=(*_as_before(spec, "sampling."), "force_field"),
+                    function="apps.sampling.task:sample_pairs",
                 )
 
     def _candidates(self, spec: CampaignSpec) -> PlannedPart:

@@ -7,6 +7,7 @@ campaign of that molecule alone; its chunks are the same whatever else is in the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "in_words",
     "is_water",
     "molecule_id",
+    "pair_chunks",
     "teacher_of",
 ]
 
@@ -85,6 +87,30 @@ _SEVERAL = (
 )
 
 
+def pair_chunks(
+    system: MoleculeSettings, sampling: SamplingSettings
+) -> list[tuple[SpeciesSettings, SpeciesSettings, int]]:
+    """Each two unlike molecules of a mixture, and how many chunks of pairs of them there are.
+
+    None unless the tier `pair` has a weight. Beside the structures of single molecules and of like
+    pairs, which are ``sampling.structures``: as many as a blind draw of two molecules by their
+    shares gives for each like pair that the tier makes, rounded up to whole chunks.
+    """
+    tiers, molecules = sampling.tiers, system.molecules()
+    weights = [getattr(tiers, name).weight for name in type(tiers).model_fields]
+    if not tiers.pair.weight or len(molecules) == 1:
+        return []
+    total = sum(molecule.share for molecule in molecules)
+    pairs = sampling.structures * tiers.pair.weight / sum(weights)
+    found = []
+    for place, first in enumerate(molecules):
+        for second in molecules[:place]:
+            one, other = sorted((first, second), key=molecule_id)
+            count = 2.0 * pairs * one.share * other.share / total**2
+            found.append((one, other, math.ceil(count / sampling.chunk_structures)))
+    return found
+
+
 def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
     """What is made of a liquid or a mixture: structures of each molecule, and where it ends."""
     counts = chunks_by_molecule(system, sampling)
@@ -92,7 +118,11 @@ def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
         f"{count * sampling.chunk_structures} of {molecule.written}"
         for molecule, count in zip(system.molecules(), counts, strict=True)
     )
-    return f"teacher structures: {shares}\n{_SEVERAL}"
+    pairs = "".join(
+        f", {count * sampling.chunk_structures} of {one.written} with {other.written}"
+        for one, other, count in pair_chunks(system, sampling)
+    )
+    return f"teacher structures: {shares}{pairs}\n{_SEVERAL}"
 
 
 def boxes_settings(system: MoleculeSettings, count: int) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any
 
 import jinja2
 
+from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
@@ -47,6 +49,7 @@ def render_html(
         headlines=[_headline(row) for row in found["comparisons"]],
         saved=[saved_in_words(row) for row in found["labels_saved"]],
         figures=draw_figures(inputs) if figures is None else figures,
+        covered=covered_in_words(inputs),
         arms=sorted({model.arm for model, _ in inputs.runs}),
         gallery=_gallery(inputs),
         control=[_control_in_words(row) for row in found["control"]],
@@ -113,6 +116,8 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["probes"] = plots.svg(probes_figure(inputs))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
+    if inputs.coverage is not None and inputs.coverage.tiers:
+        drawn["coverage"] = plots.svg(coverage_figure(inputs.coverage))
     if inputs.curves:
         drawn["curves"] = plots.svg(plots.curves_figure(inputs))
     return drawn

@@ -26,7 +26,7 @@ from apps.sampling.settings import (
 from apps.selection.registry import STRATEGIES
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.plan.stages import STAGES
-from campaign.plan.system import chunks_by_molecule
+from campaign.plan.system import chunks_by_molecule, pair_chunks
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError, unknown_name
 from data_store.splits import validation_count
@@ -113,7 +113,8 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
         return
     structures, chunk = spec.sampling.structures, spec.sampling.chunk_structures
     shares = [molecule.share for molecule in spec.system.molecules()]
-    made = chunk * sum(chunks_by_molecule(spec.system, spec.sampling))
+    pairs = sum(count for _, _, count in pair_chunks(spec.system, spec.sampling))
+    made = chunk * (sum(chunks_by_molecule(spec.system, spec.sampling)) + pairs)
     least = int(structures * min(shares) / sum(shares))
     if least < chunk:
         of_each = "" if len(shares) == 1 else f" for each molecule (the smallest share is {least})"
