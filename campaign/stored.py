@@ -110,7 +110,7 @@ def _stage(folder: Path, planned: int) -> StoredStage:
         columns = manifest["columns"]
         structures += columns["offsets"]["shape"][0] - 1 if "offsets" in columns else 0
         size += sum(file["bytes"] for file in manifest["files"].values())
-        schemas.add(int(manifest.get("upgraded_from", manifest["schema"])))
+        schemas.add(int(manifest.get("upgraded_from") or manifest["schema"]))
         newest = max(newest, manifest["provenance"].get("created_unix", 0.0))
     return StoredStage(
         folder.name, len(paths), planned, structures, size, tuple(sorted(schemas)), newest,
