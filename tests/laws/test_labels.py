@@ -175,6 +175,16 @@ def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
         LabelSettings(**fields)
 
 
+@pytest.mark.parametrize("dispersion", ["d3bj", "d4"])
+def test_dispersion_that_does_not_fit_is_refused_beforehand(dispersion: str) -> None:
+    method = QUICK.model_copy(update={"dispersion": dispersion})
+    make_labeler(method).check(WATER_MOLECULE)
+    for functional, said in {"SVWN": "no parameters", "wB97X-V": "count twice"}.items():
+        unfit = make_labeler(method.model_copy(update={"functional": functional}))
+        with pytest.raises(InputError, match=said):
+            unfit.check(WATER_MOLECULE)
+
+
 ORDER = np.array([4, 0, 5, 2, 1, 3])
 
 
