@@ -93,7 +93,11 @@ def test_water_of_another_automatic_teacher_is_another_part(
 SIMULATIONS_OF_2026 = "fdc16d97e2324b25"
 
 
-def test_dynamics_without_a_bias_keeps_the_identity_it_had_before_there_were_biases() -> None:
+def test_dynamics_without_a_bias_keeps_the_identity_it_had_before_there_were_biases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stage in ("sample", "candidates", "probe_structures"):  # whose versions were 1 then
+        monkeypatch.setitem(STAGES_BY_NAME, stage, replace(STAGES_BY_NAME[stage], version=1))
     plain, told = plan(), plan(dynamics__metadynamics=METADYNAMICS)
     for stage in ("simulate", "control"):
         assert all("metadynamics" not in part.settings["dynamics"] for part in plain.of(stage))
