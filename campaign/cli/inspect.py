@@ -37,7 +37,7 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a campaign, a workspace or a part, or extended xyz.",
+            help="Folder of a campaign, a workspace or a part, or a file of structures.",
             show_default=False,
         ),
     ],

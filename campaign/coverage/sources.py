@@ -11,7 +11,8 @@ from campaign.coverage.blocks import BLOCK, blocks_of
 from campaign.coverage.dynamics import dynamics_rows
 from campaign.plan.items import PlannedPart
 from data_store.errors import InputError, unknown_name
-from data_store.extxyz import read_extxyz
+from data_store.interchange.convention import Convention
+from data_store.interchange.formats import format_of
 from data_store.manifests import MANIFEST
 from data_store.molecules import Molecule
 from data_store.parts import Part, find_part, open_part
@@ -50,7 +51,8 @@ def source_of(path: Path, stage: str | None = None, workspace: Path | None = Non
     Parameters
     ----------
     path : Path
-        Extended xyz, the folder of a part, of a campaign or of a workspace.
+        File of a format that `data_store.interchange` reads, in eV and Å; the folder of a part, of
+        a campaign or of a workspace.
     stage : str, optional
         Of a campaign: by default ``sample``.
     workspace : Path, optional
@@ -73,15 +75,10 @@ def source_of(path: Path, stage: str | None = None, workspace: Path | None = Non
     if not path.exists():
         raise InputError(
             f"{path}: no such file or folder",
-            "expected extended xyz, or the folder of a campaign, a workspace or a part",
+            "expected a file of structures, or the folder of a campaign, a workspace or a part",
         )
-    structures = read_extxyz(path)
-    return Source(f"{path}", lambda: _cut(structures), None)
-
-
-def _cut(structures: Structures) -> Iterator[Structures]:
-    for start in range(0, len(structures), BLOCK):
-        yield structures.slice(start, start + BLOCK)
+    kind = format_of(path)
+    return Source(f"{path} ({kind.title})", lambda: kind.read(path, Convention(), BLOCK), None)
 
 
 def _of_part(part: Part) -> Source:
