@@ -15,8 +15,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
+from campaign.plan.system import boxes_settings, pair_chunks, teacher_of
 from campaign.spec.model import CampaignSpec
 from data_store.errors import CampaignError, InputError, MethodError
 from data_store.splits import nested_split
@@ -57,7 +59,8 @@ def preflight(spec: CampaignSpec) -> None:
         for path in (spec.system.xyz, spec.labels.file, spec.labels.test_file)
     )
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
-    choose_teacher(spec.sampling.force_field, molecule)
+    name, file = teacher_of(spec.system.molecules()[0], spec.sampling)
+    choose_teacher(name, molecule, file)
     brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
     if brought:
         _check_counts(spec, *brought)
@@ -85,14 +88,18 @@ def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
     from apps.sampling.boxes import box_edges, pack
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
-    from campaign.plan.system import boxes_settings
+    from apps.sampling.unlike import interaction_of
     from data_store.streams import stream
 
     molecules = []
     for one in spec.system.molecules():
         xyz = Path(one.xyz) if one.xyz else None
         molecules.append(make_molecule(one, spec.campaign.seed, xyz, None))
-        choose_teacher(one.force_field or spec.sampling.force_field, molecules[-1])
+        name, file = teacher_of(one, spec.sampling)
+        choose_teacher(name, molecules[-1], file)
+    if pair_chunks(spec.system, spec.sampling):
+        for first, second in combinations(molecules, 2):
+            interaction_of(first, second)
     if spec.system.has_box:
         asked = boxes_settings(spec.system, 1)
         counts = asked["molecules"]

@@ -33,7 +33,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_store.arrays import read_array, write_arrays
+from data_store.arrays import ArrayReader, write_arrays
 from data_store.columns import Column
 from data_store.errors import InputError, StoreError, WorkspaceError
 from data_store.fingerprints import canonical_json, file_digest
@@ -52,7 +53,12 @@ from data_store.renames import put_in_place
 from data_store.work import sync_folder
 
 __all__ = [
+    "ARRAYS",
     "Part",
+    "bytes_of",
+    "column_header",
+    "commit_part",
+    "content_digest",
     "find_part",
     "glance_at_part",
     "is_made",
@@ -63,7 +69,12 @@ __all__ = [
     "write_part",
 ]
 
-_ARRAYS = "data.zarr"
+ARRAYS = "data.zarr"
+_THREADS = 4
+"""Files hashed or synced at a time."""
+
+_LARGE_BYTES = 1 << 20
+"""A smaller file is hashed sooner than a thread is woken."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +138,31 @@ class Part:
         StoreError
             If there is no such column, or it is stored in another unit than `unit`.
         """
-        spec = self._spec(name)
-        if spec["unit"] != unit:
-            raise StoreError(
-                f"column {name!r} of {self.path} is in {spec['unit'] or 'no unit'!r}, not {unit!r}",
-                "convert where the data enter, in an adapter",
-            )
-        first, last, _ = slice(start, stop).indices(spec["shape"][0])
-        return read_array(self.path / _ARRAYS / name, first, max(first, last))
+        arrays = self.arrays({name: unit})
+        first, last, _ = slice(start, stop).indices(self.shape(name)[0])
+        return arrays.read({name: slice(first, max(first, last))})[name]
+
+    def arrays(self, units: Mapping[str, str]) -> ArrayReader:
+        """Open columns to read them together, and more than once.
+
+        Parameters
+        ----------
+        units : mapping of str to str
+            Columns, and the unit that each is expected in.
+
+        Raises
+        ------
+        StoreError
+            If there is no such column, or it is stored in another unit.
+        """
+        for name, unit in units.items():
+            stored = self._spec(name)["unit"]
+            if stored != unit:
+                raise StoreError(
+                    f"column {name!r} of {self.path} is in {stored or 'no unit'!r}, not {unit!r}",
+                    "convert where the data enter, in an adapter",
+                )
+        return ArrayReader(self.path / ARRAYS, tuple(units))
 
     def file(self, name: str) -> Path:
         """Path of a file or attachment.
@@ -195,12 +223,22 @@ def content_digest(
     hasher = hashlib.sha256()
     for name in sorted(columns):
         values, unit = columns[name]
-        hasher.update(canonical_json([name, values.dtype.str, list(values.shape), unit]).encode())
-        hasher.update(values.tobytes())
+        hasher.update(column_header(name, values.dtype.str, values.shape, unit))
+        hasher.update(bytes_of(values))
     for name in sorted(files):
         hasher.update(canonical_json([name, hashlib.sha256(files[name]).hexdigest()]).encode())
     hasher.update(canonical_json(dict(metadata)).encode())
     return hasher.hexdigest()
+
+
+def column_header(name: str, dtype: str, shape: Sequence[int], unit: str) -> bytes:
+    """What is hashed of a column before its values."""
+    return canonical_json([name, dtype, list(shape), unit]).encode()
+
+
+def bytes_of(values: NDArray[Any]) -> memoryview:
+    """The values as they lie in memory, row by row."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def write_part(
@@ -247,12 +285,7 @@ def write_part(
     """
     checked = {name: column.checked(name) for name, column in sorted(columns.items())}
     content = dict(files or {})
-    digest = content_digest(checked, metadata, content)
-    manifest = {
-        "schema": SCHEMA,
-        "stage": stage,
-        "fingerprint": fingerprint,
-        "digest": digest,
+    said = {
         "columns": {
             name: {"dtype": c.values.dtype.str, "shape": list(c.values.shape), "unit": c.unit}
             for name, c in checked.items()
@@ -261,15 +294,48 @@ def write_part(
         "content_files": sorted(content),
         "provenance": make_provenance(**dict(provenance or {})),
     }
+
+    def fill(aside: Path, pool: Executor) -> str:
+        digest = pool.submit(content_digest, checked, metadata, content)
+        write_arrays(aside / ARRAYS, checked)
+        for name, data in {**content, **dict(attachments or {})}.items():
+            (aside / name).write_bytes(data)
+        return digest.result()
+
+    return commit_part(parts_root, stage, fingerprint, said, fill)
+
+
+def commit_part(
+    parts_root: Path,
+    stage: str,
+    fingerprint: str,
+    said: Mapping[str, Any],
+    fill: Callable[[Path, Executor], str],
+) -> Part:
+    """Let a folder be filled aside, seal it, and put it in its place, whole or not at all.
+
+    Parameters
+    ----------
+    parts_root : Path
+    stage, fingerprint : str
+    said : mapping
+        Columns, metadata, content files and provenance, for the manifest.
+    fill : callable
+        Writes arrays and files into the folder, with threads at hand; the content digest.
+
+    Raises
+    ------
+    WorkspaceError, LostError
+        As `write_part`.
+    """
+    manifest = {"schema": SCHEMA, "stage": stage, "fingerprint": fingerprint, **said}
     target = part_path(parts_root, stage, fingerprint)
     aside = target.with_name(f".{fingerprint[:16]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with _removed_on_failure(aside):
+        with _removed_on_failure(aside), ThreadPoolExecutor(_THREADS) as pool:
             aside.mkdir(parents=True)
-            write_arrays(aside / _ARRAYS, checked)
-            for name, data in {**content, **dict(attachments or {})}.items():
-                (aside / name).write_bytes(data)
-            _seal(aside, manifest)
+            digest = fill(aside, pool)
+            _seal(aside, manifest | {"digest": digest}, pool)
         ours = put_in_place(aside, target, digest)
         sync_folder(target.parent)
     except OSError as error:
@@ -293,21 +359,35 @@ def _files_below(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _seal(aside: Path, manifest: dict[str, Any]) -> None:
-    """Hash and sync all files, then write the manifest as the last of them."""
+def _seal(aside: Path, manifest: dict[str, Any], pool: Executor) -> None:
+    """Hash and sync all files, then write the manifest as the last of them.
+
+    Many small syncs side by side cost a file system one commit of its journal, not one each.
+    """
+    sizes = {path: path.stat().st_size for path in _files_below(aside)}
+    hashing = {
+        path: pool.submit(file_digest, path) for path in sizes if sizes[path] >= _LARGE_BYTES
+    }
+    syncing = [pool.submit(_sync_file, path) for path in sizes]
     manifest["files"] = {
         path.relative_to(aside).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": file_digest(path),
+            "bytes": size,
+            "sha256": hashing[path].result() if path in hashing else file_digest(path),
         }
-        for path in _files_below(aside)
+        for path, size in sizes.items()
     }
+    for synced in syncing:
+        synced.result()
     (aside / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in _files_below(aside):
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    for folder in [*(p for p in sorted(aside.rglob("*")) if p.is_dir()), aside]:
-        sync_folder(folder)
+    _sync_file(aside / MANIFEST)
+    folders = {parent for path in sizes for parent in path.relative_to(aside).parents}
+    list(pool.map(sync_folder, sorted(aside / folder for folder in folders)))
+
+
+def _sync_file(path: Path) -> None:
+    """Make a file durable."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def glance_at_part(path: Path) -> list[str]:

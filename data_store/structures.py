@@ -11,7 +11,7 @@ A change is a new value: nothing here mutates. It is not a trajectory format and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -229,26 +229,47 @@ class Structures:
         start, stop, _ = slice(start, stop).indices(len(self))
         atoms = slice(int(self.offsets[start]), int(self.offsets[max(start, stop)]))
         per = slice(start, max(start, stop))
-        changes: dict[str, Any] = {
-            "offsets": self.offsets[start : max(start, stop) + 1] - atoms.start
-        }
-        return self._with_rows(changes, atoms, per)
+        offsets = self.offsets[start : max(start, stop) + 1] - atoms.start
+        return self._with_rows(offsets, lambda v: v[atoms], lambda v: v[per])
 
     def take(self, indices: ArrayLike) -> Structures:
         """Structures at `indices`, (K,) int, in that order (copies)."""
         chosen = np.asarray(indices, dtype=np.int64)
         counts = self.atom_counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+        def of_structures(values: Array) -> Array:
+            return values.take(chosen, axis=0)
+
+        if self._equal_counts():
+            shape = (len(self), self.n_atoms // len(self))
+
+            def of_equal(values: Array) -> Array:
+                dense = values.reshape(shape + values.shape[1:])
+                return dense.take(chosen, axis=0).reshape(-1, *values.shape[1:])
+
+            return self._with_rows(offsets, of_equal, of_structures)
         # Atom rows of each chosen structure, laid end to end without a Python loop.
         rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return self._with_rows({"offsets": offsets}, rows, chosen)
+        return self._with_rows(offsets, lambda v: v.take(rows, axis=0), of_structures)
 
-    def _with_rows(self, changes: dict[str, Any], atoms: Any, per: Any) -> Structures:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "offsets" and value is not None:
-                changes[field.name] = value[atoms if field.name in _ATOM_AXIS else per]
-        return Structures(**changes)
+    def _equal_counts(self) -> bool:
+        counts = self.atom_counts
+        return len(counts) > 0 and bool(np.all(counts == counts[0]))
+
+    def _with_rows(
+        self,
+        offsets: Array,
+        of_atoms: Callable[[Array], Array],
+        of_structures: Callable[[Array], Array],
+    ) -> Structures:
+        values: dict[str, Any] = {"offsets": offsets}
+        for name in _BESIDE_OFFSETS:
+            value = self.__dict__[name]
+            if value is not None:
+                value = of_atoms(value) if name in _ATOM_AXIS else of_structures(value)
+            values[name] = value
+        return _of_checked(values)
 
     def dense_positions(self) -> Array:
         """Positions of structures of equal size, (S, N, 3) Å.
@@ -306,6 +327,16 @@ class Structures:
         return int(counts[0])
 
 
+_BESIDE_OFFSETS = tuple(field.name for field in fields(Structures) if field.name != "offsets")
+
+
+def _of_checked(values: dict[str, Any]) -> Structures:
+    """Structures from rows of others, which were checked when these were made."""
+    structures = object.__new__(Structures)
+    structures.__dict__.update(values)
+    return structures
+
+
 def concatenate(batches: Sequence[Structures]) -> Structures:
     """One batch from many, in order.
 
@@ -315,12 +346,11 @@ def concatenate(batches: Sequence[Structures]) -> Structures:
         If there is nothing to join, or only some carry energies or forces.
     """
     _require(len(batches) > 0, "nothing to concatenate")
-    joined: dict[str, Any] = {}
-    for field in fields(Structures):
-        values = [getattr(batch, field.name) for batch in batches]
-        present = [value is not None for value in values]
-        _require(all(present) or not any(present), f"only some batches carry {field.name}")
-        joined[field.name] = np.concatenate(values) if present[0] else None
     counts = np.concatenate([batch.atom_counts for batch in batches])
-    joined["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Structures(**joined)
+    joined: dict[str, Any] = {"offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
+    for name in _BESIDE_OFFSETS:
+        values = [getattr(batch, name) for batch in batches]
+        present = [value is not None for value in values]
+        _require(all(present) or not any(present), f"only some batches carry {name}")
+        joined[name] = np.concatenate(values) if present[0] else None
+    return _of_checked(joined)

@@ -37,7 +37,7 @@ class Label:
     step : str
         Which attempt of the fallback chain gave it.
     spin_squared : float
-        ⟨S²⟩.
+        ⟨S²⟩; NaN where the method has none.
     """
 
     outcome: Outcome
@@ -69,7 +69,23 @@ def _pyscf(settings: MethodSettings) -> Labeler:
     return PySCFLabeler(settings)
 
 
-LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {"pyscf": _pyscf}
+def _gfn1(settings: MethodSettings) -> Labeler:
+    from apps.labeling.tblite_labeler import TBLiteLabeler
+
+    return TBLiteLabeler(settings, "GFN1-xTB")
+
+
+def _gfn2(settings: MethodSettings) -> Labeler:
+    from apps.labeling.tblite_labeler import TBLiteLabeler
+
+    return TBLiteLabeler(settings, "GFN2-xTB")
+
+
+LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {
+    "pyscf": _pyscf,
+    "gfn2-xtb": _gfn2,
+    "gfn1-xtb": _gfn1,
+}
 """Built-in labelers by name."""
 
 _PLUG_INS = PlugIns(

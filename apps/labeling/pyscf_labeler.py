@@ -71,17 +71,36 @@ class PySCFLabeler:
         return Label("not_converged", np.nan, np.full(positions.shape, np.nan), step, np.nan)
 
     def check(self, molecule: Molecule) -> None:
-        """Refuse a molecule whose elements, charge or multiplicity do not fit.
+        """Refuse a molecule or a dispersion correction that does not fit.
 
         Raises
         ------
         InputError
-            Naming what does not.
+            If elements, charge or multiplicity do not fit, or dispersion does not fit functional.
         """
-        self._molecule(
+        checked = self._molecule(
             np.array(molecule.numbers), molecule.reference_positions, molecule.charge,
             molecule.multiplicity,
         )  # fmt: skip
+        if self.settings.dispersion is not None:
+            self._check_dispersion(checked)
+
+    def _check_dispersion(self, molecule: Any) -> None:
+        settings, mean_field = self.settings, self._mean_field(molecule)
+        named = f"labels.dispersion = {settings.dispersion!r}"
+        if mean_field.do_nlc():
+            raise InputError(
+                f"{named}: {settings.functional} has dispersion of its own (VV10), which would "
+                "count twice",
+                "leave out labels.dispersion, or take a functional without VV10",
+            )
+        try:
+            mean_field.get_dispersion()
+        except RuntimeError as error:
+            raise InputError(
+                f"{named}: no parameters for labels.functional = {settings.functional!r} ({error})",
+                "leave out labels.dispersion, or take PBE, PBE0, B3LYP, …",
+            ) from error
 
     def _molecule(
         self, numbers: NDArray[Any], positions: NDArray[np.float64], charge: int, multiplicity: int

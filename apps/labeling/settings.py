@@ -17,7 +17,8 @@ class MethodSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: str = "pyscf"
-    """Name in the registry of labelers: pyscf, or one that a package brings (docs/extending.md)."""
+    """Name in the registry of labelers: pyscf, gfn2-xtb or gfn1-xtb (extra xtb), or one that a
+    package brings (docs/extending.md)."""
 
     functional: str = "PBE"
     """Exchange-correlation functional, as libxc and PySCF name it."""

@@ -9,9 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.sampling.native.batches import closest, is_compiled
 from apps.sampling.settings import SamplingSettings
 
-__all__ = ["REASONS", "accept"]
+__all__ = ["REASONS", "accept", "shortest_distances"]
+
+_BLOCK = 1024
+"""Structures whose distances are held at once."""
 
 REASONS = ("not_finite", "close_contact", "close_hydrogens", "high_energy", "large_force")
 """Reasons of rejection, in the order in which they are tried."""
@@ -43,14 +47,12 @@ def accept(
     """
     finite = np.isfinite(positions).all((1, 2)) & np.isfinite(energies)
     finite &= np.isfinite(forces).all((1, 2))
-    distances = _distances(positions)
-    hydrogens = np.asarray(numbers) == 1
-    both = hydrogens[:, None] & hydrogens[None, :]
+    others, hydrogens = shortest_distances(numbers, positions)
     largest = np.sqrt(np.nanmax((forces**2).sum(-1), axis=1, initial=0.0))
     verdicts = (
         ~finite,
-        _closest(distances, ~both) < window.min_distance_A,
-        _closest(distances, both) < min(window.min_distance_HH_A, window.min_distance_A),
+        others < window.min_distance_A,
+        hydrogens < min(window.min_distance_HH_A, window.min_distance_A),
         energies > window.max_energy_eV_per_atom * len(numbers),
         largest > window.max_force_eV_per_A,
     )
@@ -60,6 +62,25 @@ def accept(
         rejections[reason] = int((accepted & verdict).sum())
         accepted &= ~verdict
     return accepted, rejections
+
+
+def shortest_distances(
+    numbers: NDArray[np.int64], positions: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shortest distance of two atoms not both hydrogens, and of two hydrogens, (S,) each, in Å.
+
+    Infinite where there is no such pair.
+    """
+    hydrogens = np.asarray(numbers) == 1
+    if is_compiled():
+        return closest(positions, hydrogens)
+    both = hydrogens[:, None] & hydrogens[None, :]
+    found = np.empty((2, len(positions)))
+    for start in range(0, len(positions), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        distances = _distances(positions[rows])
+        found[:, rows] = _closest(distances, ~both), _closest(distances, both)
+    return found[0], found[1]
 
 
 def _distances(positions: NDArray[np.float64]) -> NDArray[np.float64]:

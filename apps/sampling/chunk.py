@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from apps.sampling.acceptance import accept
+from apps.sampling.effective import effective_samples
 from apps.sampling.field import Field, Teacher
-from apps.sampling.frames import Frames
+from apps.sampling.frames import COPIES, Frames
 from apps.sampling.settings import SamplingSettings, TierSettings
 from apps.sampling.tiers import TIERS, Chunkwork
 from data_store.errors import InputError, MethodError
 from data_store.structures import TIER_CODES, Structures, concatenate
 
-__all__ = ["Chunk", "largest_remainder", "make_chunk"]
+__all__ = ["MAX_ROUNDS", "Chunk", "fill_tier", "judged", "largest_remainder", "make_chunk"]
 
 MAX_ROUNDS = 12
 """Rounds of making candidates before a tier is given up, unless it gets on."""
+
+ROUND = 8_192
+"""Structures that a round asks for at most: what a worker holds does not grow with the chunk, but
+for the structures that are kept."""
 
 _GETS_ON = 0.05
 """Share of candidates that is accepted where more rounds are worth it."""
@@ -41,12 +46,16 @@ class Chunk:
         By tier and reason.
     left_out : tuple of str
         Tiers with a weight that this molecule or force field cannot have.
+    thermal : list of dict
+        Of the first round of dynamics, by temperature: ``temperature_K``, ``frames``, and
+        ``effective``, the independent structures that these are worth (`apps.sampling.effective`).
     """
 
     structures: Structures
     tiers: dict[str, int]
     rejected: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    thermal: list[dict[str, float]] = field(default_factory=list)
 
 
 def largest_remainder(total: int, weights: dict[str, float]) -> dict[str, int]:
@@ -76,9 +85,31 @@ def make_chunk(teacher: Teacher, settings: SamplingSettings, seed: int, chunk: i
     made: list[Structures] = []
     rejected: dict[str, dict[str, int]] = {}
     for tier, count in wanted.items():
-        accepted, rejected[tier] = _filled(work, tier, fields[tier], count)
+        accepted, rejected[tier] = fill_tier(work, tier, fields[tier], count)
         made.extend(accepted)
-    return Chunk(concatenate(made), wanted, rejected, left_out)
+    return Chunk(concatenate(made), wanted, rejected, left_out, _thermal(work))
+
+
+def _thermal(work: Chunkwork) -> list[dict[str, float]]:
+    """What the first round of dynamics is worth, where it was run."""
+    if "hot" not in vars(work):
+        return []
+    temperatures = work.settings.tiers.langevin.temperatures_K
+    positions = work.hot[0].positions
+    energies = np.concatenate(
+        [
+            work.teacher.energies_and_forces(positions[start : start + ROUND])[0]
+            for start in range(0, len(positions), ROUND)
+        ]
+    ).reshape(-1, COPIES, len(temperatures))
+    return [
+        {
+            "temperature_K": t,
+            "frames": energies[:, :, kind].size,
+            "effective": round(effective_samples(energies[:, :, kind]), 3),
+        }
+        for kind, t in enumerate(temperatures)
+    ]
 
 
 def _feasible(teacher: Teacher, settings: TierSettings) -> tuple[dict[str, Field], tuple[str, ...]]:
@@ -101,18 +132,24 @@ def _feasible(teacher: Teacher, settings: TierSettings) -> tuple[dict[str, Field
     return fields, tuple(name for name in asked if name not in fields)
 
 
-def _filled(
+def fill_tier(
     work: Chunkwork, tier: str, evaluator: Field, count: int
 ) -> tuple[list[Structures], dict[str, int]]:
-    """Accepted structures of one tier, and rejections."""
+    """Accepted structures of one tier, in batches, and rejections by reason.
+
+    Raises
+    ------
+    MethodError
+        If the window rejects nearly everything.
+    """
     kept: list[Structures] = []
     rejected: Counter[str] = Counter()
     missing, attempt, accepted = count, 0, 0
     while missing > 0 and (
         attempt < MAX_ROUNDS or accepted > _GETS_ON * (accepted + rejected.total())
     ):
-        candidates = TIERS[tier].candidates(work, missing, attempt)
-        found, refused = _judged(evaluator, candidates, tier, work.settings)
+        candidates = TIERS[tier].candidates(work, min(missing, ROUND), attempt)
+        found, refused = judged(evaluator, candidates, tier, work.settings)
         rejected.update(refused)
         kept.append(found.slice(0, min(missing, len(found))))
         missing -= len(kept[-1])
@@ -127,9 +164,10 @@ def _filled(
     return kept, dict(rejected)
 
 
-def _judged(
+def judged(
     evaluator: Field, candidates: Frames, tier: str, settings: SamplingSettings
 ) -> tuple[Structures, dict[str, int]]:
+    """Candidates that are accepted, labelled; and how many were not, by reason."""
     molecule = evaluator.molecule
     numbers = np.array(molecule.numbers)
     energies, forces = evaluator.energies_and_forces(candidates.positions)

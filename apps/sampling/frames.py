@@ -12,7 +12,7 @@ from apps.sampling.settings import LangevinSettings
 from apps.sampling.thermal import thermal_frames
 from data_store.streams import stream_seed
 
-__all__ = ["Frames", "cooler_half", "frames_at_rest", "steps_of_round", "thermal_round"]
+__all__ = ["COPIES", "Frames", "cooler_half", "frames_at_rest", "steps_of_round", "thermal_round"]
 
 COPIES = 16
 """Trajectories per temperature and round."""

@@ -11,17 +11,19 @@ has one order here, so that its energies agree with each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import openmm
 from gfnff import GFNFFCalculator
 from numpy.typing import NDArray
 
-from apps.sampling.copies import two_copies
+from apps.sampling.copies import joined, two_copies
 from apps.sampling.relaxation import relax
 from data_store.molecules import Molecule
 from data_store.units import BOHR_A, HARTREE_eV
 
-__all__ = ["GFNFF", "untyped_atoms"]
+__all__ = ["GFNFF", "together", "untyped_atoms"]
 
 _LAST_ELEMENT = 103
 
@@ -42,19 +44,24 @@ def untyped_atoms(molecule: Molecule) -> list[int]:
 
 
 class _Field:
-    """GFN-FF of the fragments of a molecule, each of the same charge, above a zero in eV."""
+    """GFN-FF of the fragments of a molecule, above a zero in eV.
 
-    def __init__(self, molecule: Molecule, fragments: int = 1) -> None:
+    Fragments are given as how many atoms each has, and its charge; by default there is one.
+    """
+
+    def __init__(self, molecule: Molecule, fragments: Sequence[tuple[int, int]] = ()) -> None:
         self.molecule = molecule
         self._zero_eV = 0.0
         self._numbers = np.array(molecule.numbers, dtype=np.int32)
-        atoms = len(self._numbers)
+        whole = [(len(molecule.numbers), molecule.charge)]
+        sizes, charges = np.array(fragments or whole).T
+        shares = np.repeat(charges / sizes, sizes)
         self._calculator = GFNFFCalculator(
             self._numbers,
             molecule.reference_positions / BOHR_A,
             charge=molecule.charge,
-            fragments=1 + np.arange(atoms) * fragments // atoms,
-            ref_charges=np.full(atoms, molecule.charge / atoms),  # of each fragment: their sum
+            fragments=np.repeat(1 + np.arange(len(sizes)), sizes),
+            ref_charges=shares,  # of each fragment: their sum
             bond_matrix=_bond_matrix(molecule),
         )
 
@@ -83,6 +90,12 @@ def _bond_matrix(molecule: Molecule) -> NDArray[np.int32]:
     for (i, j), order in zip(molecule.bonds, molecule.bond_orders, strict=True):
         matrix[i, j] = matrix[j, i] = order
     return matrix
+
+
+def together(first: Molecule, second: Molecule) -> _Field:
+    """GFN-FF of two molecules, the second one's atoms after the first one's; of no zero."""
+    fragments = [(len(molecule.numbers), molecule.charge) for molecule in (first, second)]
+    return _Field(joined(first, second), fragments)
 
 
 class GFNFF(_Field):
@@ -126,7 +139,7 @@ class _Pair:
     def __init__(self, one: _Field) -> None:
         self.molecule = two_copies(one.molecule)
         self._one = one
-        self._both = _Field(self.molecule, fragments=2)
+        self._both = together(one.molecule, one.molecule)
 
     def energies_and_forces(
         self, positions: NDArray[np.float64]

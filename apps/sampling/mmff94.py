@@ -1,8 +1,8 @@
-"""MMFF94 as a teacher: RDKit for energies of single structures, OpenMM for dynamics.
+"""MMFF94 as a teacher: compiled, or RDKit for energies and OpenMM for dynamics without a compiler.
 
 The OpenMM system is exact: every term of MMFF94, the linear-centre angle included, one force group
-per term; tests compare it with RDKit's own energies and forces. RDKit evaluates a structure faster
-than a context holding one; OpenMM integrates many copies in one context faster than anything.
+per term. Tests compare both with RDKit's own energies and forces, term by term. The compiled
+evaluation (`apps.sampling.native`) is so much faster than either that dynamics runs on it, too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import openmm
 from numpy.typing import NDArray
 from rdkit.Chem import rdForceFieldHelpers as fields
 
+from apps.sampling.field import Field, LangevinStep, PhasePoint
+from apps.sampling.mmff94_compiled import CompiledMMFF94
 from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
 from apps.sampling.molecule import to_rdkit
-from apps.sampling.rdkit_field import RDKitField, RDKitTeacher
+from apps.sampling.native.batches import is_compiled
+from apps.sampling.rdkit_field import RDKitTeacher
 from data_store.molecules import Molecule
 from data_store.units import ATOMIC_MASSES_amu
 
@@ -78,6 +81,26 @@ class MMFF94(RDKitTeacher):
     name = "mmff94"
     variant = "MMFF94"
 
+    def __init__(self, molecule: Molecule) -> None:
+        super().__init__(molecule)
+        self._compiled = CompiledMMFF94(molecule, self.variant) if is_compiled() else None
+        if self._compiled is not None:
+            self._compiled.set_zero_at(self.relaxed_positions)
+
+    def energies_and_forces(
+        self, positions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies (S,) above the minimum in eV and forces (S, N, 3) in eV/Å."""
+        if self._compiled is None:
+            return super().energies_and_forces(positions)
+        return self._compiled.energies_and_forces(positions)
+
+    def advance(
+        self, point: PhasePoint, step: LangevinStep, noise: NDArray[np.float64]
+    ) -> PhasePoint | None:
+        """Steps of dynamics where it is compiled."""
+        return None if self._compiled is None else self._compiled.advance(point, step, noise)
+
     def _properties(self, rd: Any) -> Any:
         return fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)
 
@@ -92,7 +115,7 @@ class MMFF94(RDKitTeacher):
         self._field.Minimize(maxIts=20_000, forceTol=1e-6, energyTol=1e-12)
         return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
 
-    def pair(self) -> RDKitField | None:
+    def pair(self) -> Field | None:
         """MMFF94 of two copies; None where its charges are not those of the molecule.
 
         RDKit gives CO2, N2O and OH a charge too many. Alone none of them notices, having no pairs
@@ -100,10 +123,14 @@ class MMFF94(RDKitTeacher):
         """
         properties = self._properties(self._rd)
         charges = [properties.GetMMFFPartialCharge(i) for i in range(len(self.molecule.numbers))]
-        return super().pair() if abs(sum(charges) - self.molecule.charge) < 1e-3 else None
+        if abs(sum(charges) - self.molecule.charge) >= 1e-3:
+            return None
+        return super().pair() if self._compiled is None else self._compiled.pair()
 
     def openmm_system(self, copies: int) -> openmm.System | None:
-        """System of copies that do not see each other."""
+        """System of copies that do not see each other; None where what is compiled is faster."""
+        if self._compiled is not None:
+            return None
         terms = read_terms(self.molecule, self.variant)
         return openmm_system(terms, self.molecule.numbers, copies)
 

@@ -6,7 +6,11 @@ r"""Morse bonds as a teacher: diatomics, small molecules of H and O, and free at
     \qquad s(r) = 1 / \cosh a (r - r_e)
 
 An angle fades with its bonds, so that a fragment that has left feels nothing, and a free atom has
-neither energy nor forces. Two molecules see each other by the Lennard-Jones term of UFF. No torsion
+neither energy nor forces. What is two or three bonds apart has a wall, so that it cannot fall into
+each other where its bonds are gone: the repulsive part of a Lennard-Jones term (Weeks, Chandler and
+Andersen 1971, doi:10.1063/1.1674820) with UFF's depth, from nine tenths of the distance at rest (of
+the cis form, three bonds apart) inwards. At rest it is not felt. Both the fading and where the wall
+begins are ours. Two molecules see each other by the whole Lennard-Jones term of UFF. No torsion
 (hydrogen peroxide turns freely), no charges, no spin, and no new bonds: what has parted may return
 to where it was, and fragments of two molecules do not react. Sources of all constants:
 `apps.sampling.morse_constants`. Morse: doi:10.1103/PhysRev.34.57.
@@ -19,7 +23,14 @@ import openmm
 from numpy.typing import NDArray
 
 from apps.sampling.copies import two_copies
-from apps.sampling.morse_constants import ANGLES, CURVES, VAN_DER_WAALS, Angle, Curve
+from apps.sampling.morse_constants import (
+    ANGLES,
+    CURVES,
+    VAN_DER_WAALS,
+    ABOVE_ATOMS_eV,
+    Angle,
+    Curve,
+)
 from apps.sampling.relaxation import relax
 from apps.sampling.valence import angles, lengths
 from data_store.molecules import Molecule
@@ -30,7 +41,12 @@ __all__ = ["Morse", "untyped_atoms"]
 Array = NDArray[np.float64]
 
 _kJ = 1.0 / KJ_PER_MOL_eV
+
+_WALL_BEGINS = 0.9
+"""Over the distance at rest."""
+
 _MORSE = "depth*(1-exp(-width*(10*r-r0)))^2"
+_WALL = "select(step(d-10*r),depth*((d/(10*r))^6-1)^2,0)"
 _ANGLE = (
     "0.5*k*(angle(p1,p2,p3)-t0)^2/cosh(width1*(10*distance(p1,p2)-r1))"
     "/cosh(width2*(10*distance(p3,p2)-r2))"
@@ -77,6 +93,8 @@ class Morse:
     """
 
     name = "morse"
+    above_atoms_eV: float
+    """Energy of the minimum above free atoms: the zero that species of a mixture share."""
 
     def __init__(self, molecule: Molecule) -> None:
         self.molecule = molecule
@@ -85,6 +103,8 @@ class Morse:
             bond: curves[_ends(molecule, bond)] for bond in molecule.bonds
         }
         self._angles = _angles_of(molecule) if molecule.formula in ANGLES else []
+        self._walls = _walls_of(molecule) if molecule.formula in ANGLES else {}
+        self.above_atoms_eV = ABOVE_ATOMS_eV.get(molecule.formula, 0.0)
         self._zero_eV = 0.0
         self.relaxed_positions = relax(self, molecule.reference_positions)
         self._zero_eV = float(self.energies_and_forces(self.relaxed_positions[None])[0][0])
@@ -101,6 +121,14 @@ class Morse:
             gradients[:, i] -= pull[:, None] * line
         for atoms in self._angles:
             energies += self._bend(positions, atoms, gradients)
+        for (i, j), (begins_A, depth) in self._walls.items():
+            length, line = lengths(positions, i, j)
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                sixth = np.maximum((begins_A / length) ** 6, 1.0)  # 1: not there
+                energies += depth * (sixth - 1.0) ** 2
+                push = (12.0 * depth * sixth * (sixth - 1.0) / length)[:, None] * line
+            gradients[:, j] -= push
+            gradients[:, i] += push
         return energies - self._zero_eV, -gradients
 
     def _bend(self, positions: Array, atoms: tuple[int, int, int], gradients: Array) -> Array:
@@ -133,6 +161,9 @@ class Morse:
         system = openmm.System()
         bonds = openmm.CustomBondForce(_MORSE)
         bends = openmm.CustomCompoundBondForce(3, _ANGLE)
+        walls = openmm.CustomBondForce(_WALL)
+        for name in ("d", "depth"):
+            walls.addPerBondParameter(name)
         for name in ("depth", "width", "r0"):
             bonds.addPerBondParameter(name)
         for name in ("k", "t0", "width1", "r1", "width2", "r2"):
@@ -151,8 +182,10 @@ class Morse:
                     [i + shift, centre + shift, k + shift],
                     [_kJ * kind.stiffness_eV, np.radians(kind.degrees), *shapes],
                 )
-        system.addForce(bonds)
-        system.addForce(bends)
+            for (i, j), (begins_A, depth) in self._walls.items():
+                walls.addBond(i + shift, j + shift, (begins_A, _kJ * depth))
+        for force in (bonds, bends, walls):
+            system.addForce(force)
         return system
 
     def pair(self) -> MorsePair:
@@ -173,6 +206,41 @@ def _angles_of(molecule: Molecule) -> list[tuple[int, int, int]]:
         for k in sorted(ends)
         if i < k
     ]
+
+
+def _walls_of(molecule: Molecule) -> dict[tuple[int, int], tuple[float, float]]:
+    """Where the wall of two atoms begins, in Å, and its depth in eV: two or three bonds apart."""
+    curves, angle = CURVES[molecule.formula], ANGLES[molecule.formula]
+    cosine = float(np.cos(np.radians(angle.degrees)))
+    around = {bond: curves[_ends(molecule, bond)].length_A for bond in molecule.bonds}
+    around |= {(j, i): length for (i, j), length in around.items()}
+    apart = molecule.bond_distance_matrix()
+    walls = {}
+    for i in range(len(apart)):
+        for j in range(i + 1, len(apart)):
+            if apart[i, j] == 2:
+                first, second = _path(around, i, j, 2)
+                rest = np.sqrt(first**2 + second**2 - 2.0 * first * second * cosine)
+            elif apart[i, j] == 3:
+                first, middle, last = _path(around, i, j, 3)
+                rest = middle - (first + last) * cosine
+            else:
+                continue
+            depths = [VAN_DER_WAALS[molecule.symbols[atom]][1] for atom in (i, j)]
+            depth = KCAL_PER_MOL_eV * float(np.sqrt(depths[0] * depths[1]))
+            walls[i, j] = (_WALL_BEGINS * float(rest), depth)
+    return walls
+
+
+def _path(bonds: dict[tuple[int, int], float], i: int, j: int, steps: int) -> list[float]:
+    """Lengths of the bonds on a path of so many between two atoms; none where there is none."""
+    if steps == 1:
+        return [bonds[i, j]] if (i, j) in bonds else []
+    for (start, middle), length in bonds.items():
+        rest = _path(bonds, middle, j, steps - 1) if start == i else []
+        if rest:
+            return [length, *rest]
+    return []
 
 
 class MorsePair:

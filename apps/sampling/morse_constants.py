@@ -28,7 +28,15 @@ import numpy as np
 
 from data_store.units import NUMBERS, AMU_A2_PER_FS2_eV, ATOMIC_MASSES_amu
 
-__all__ = ["ANGLES", "CURVES", "VAN_DER_WAALS", "Angle", "Curve", "FUNDAMENTALS_per_cm"]
+__all__ = [
+    "ANGLES",
+    "CURVES",
+    "VAN_DER_WAALS",
+    "ABOVE_ATOMS_eV",
+    "Angle",
+    "Curve",
+    "FUNDAMENTALS_per_cm",
+]
 
 _PER_CM_eV = 1.0 / 8065.543937
 """CODATA 2018."""
@@ -108,6 +116,20 @@ ANGLES = {
     "H2O2": Angle(99.4, 5.295),
 }
 """The one kind of angle of each species that has any."""
+
+_DEPTHS = {
+    formula: {ends: curve.depth_eV for ends, curve in curves.items()}
+    for formula, curves in CURVES.items()
+}
+
+ABOVE_ATOMS_eV = {
+    **{formula: -sum(depths.values()) for formula, depths in _DEPTHS.items()},
+    "H2O": -_DEPTHS["H2O"]["H", "O"] - _DEPTHS["HO"]["H", "O"],
+    "HO2": -_DEPTHS["HO2"]["H", "O"] - _DEPTHS["O2"]["O", "O"],
+    "H2O2": -_DEPTHS["H2O2"]["O", "O"] - 2.0 * _DEPTHS["HO"]["H", "O"],
+}
+"""Energy of each species at rest above its free atoms, bond by bond: the first breaks by the curve
+of the molecule, what is left by its own."""
 
 FUNDAMENTALS_per_cm = {
     "H2O": (1595.0, 3657.0, 3756.0),

@@ -116,9 +116,9 @@ def _made(req: Request) -> Part:
     )
     scans = scanned(molecule, frames, settings.changes_A).reshape(-1, *frames.shape[1:])
     positions = np.concatenate([molecule.reference_positions[None], frames, distorted, scans])
-    energies, _ = make_teacher(prepared.metadata["teacher"], molecule).energies_and_forces(
-        positions
-    )
+    known = prepared.metadata
+    teacher = make_teacher(known["teacher"], molecule, known.get("parameters"))
+    energies, _ = teacher.energies_and_forces(positions)
     structures = Structures.from_dense(
         molecule.numbers, positions, charge=molecule.charge, multiplicity=molecule.multiplicity
     )
@@ -138,7 +138,7 @@ def _made(req: Request) -> Part:
 def _distorted(teacher: Dataset, settings: ProbeStructureSettings, seed: int, atoms: int) -> Array:
     """Positions (D, N, 3) of what pre-training held out, is distorted and high in energy."""
     _, held_out = teacher_holdout(len(teacher), settings.held_out, seed)
-    structures = teacher.cached().take(held_out)
+    structures = teacher.take(held_out)
     codes = [TIER_CODES[name] for name in _DISTORTING]
     per_atom = structures.labelled_energies() / structures.atom_counts
     chosen = np.isin(structures.tiers, codes) & (per_atom > settings.distorted_above_eV_per_atom)

@@ -15,6 +15,7 @@ import openmm
 from numpy.typing import NDArray
 
 from apps.sampling.copies import two_copies
+from apps.sampling.field import Field
 from apps.sampling.molecule import to_rdkit
 from apps.sampling.relaxation import relax
 from data_store.molecules import Molecule
@@ -101,6 +102,6 @@ class RDKitTeacher(RDKitField, ABC):
         """None: no exact OpenMM system is known."""
         return None
 
-    def pair(self) -> RDKitField | None:
+    def pair(self) -> Field | None:
         """The force field of two copies together; zero where both are relaxed and far apart."""
         return RDKitField(two_copies(self.molecule), self._build, 2.0 * self._zero)

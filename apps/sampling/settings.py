@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "FROM_FILES",
+    "WANTS_A_FILE",
     "AngleSettings",
     "ClashSettings",
     "FragmentSettings",
@@ -62,6 +64,17 @@ class _Source(_Strict):
         return sum(source is not None for source in (self.smiles, self.xyz, self.mol))
 
 
+FROM_FILES = ("openmm-xml", "amber-prmtop")
+"""Force fields that are a file of the user's."""
+
+
+WANTS_A_FILE = (
+    f"the force fields {' and '.join(FROM_FILES)} are files of yours, which force_field_file "
+    "names; no other has one"
+)
+"""What is said where one of the two is without the other."""
+
+
 _ONE_SOURCE = "give either smiles or xyz or mol, one of the three"
 
 
@@ -77,10 +90,15 @@ class SpeciesSettings(_Source):
     force_field: str | None = None
     """Its teacher, where that is not the one of ``[sampling]``."""
 
+    force_field_file: str | None = None
+    """The file of its teacher, where that is one of yours."""
+
     @model_validator(mode="after")
     def _one_source(self) -> SpeciesSettings:
         if self.sources != 1:
             raise ValueError(_ONE_SOURCE)
+        if (self.force_field in FROM_FILES) != (self.force_field_file is not None):
+            raise ValueError(WANTS_A_FILE)
         return self
 
 
@@ -292,8 +310,12 @@ class SamplingSettings(_Strict):
     """The ``[sampling]`` table."""
 
     force_field: str = "auto"
-    """Name in the registry of teachers (mmff94, mmff94s, gfnff, uff, or one that a package brings:
-    docs/extending.md), or "auto": MMFF94 where it types every atom, else GFN-FF, else UFF."""
+    """Name in the registry of teachers (`campaign teachers` lists them; docs/teachers.md), or
+    "auto": q-SPC/Fw for water, MMFF94 where it types every atom, else GFN-FF, else UFF."""
+
+    force_field_file: str | None = None
+    """The force field itself, where it is a file of yours: OpenMM's XML of a System or of templates
+    (force_field = "openmm-xml"), or Amber's prmtop ("amber-prmtop")."""
 
     structures: int = Field(default=20_000, gt=0)
     """Structures in all; rounded up to whole chunks."""

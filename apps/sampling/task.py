@@ -16,7 +16,7 @@ from data_store.parts import write_part
 from data_store.structure_parts import structures_to_columns
 from data_store.structures import TIER_CODES, Structures
 
-__all__ = ["boxes", "candidates", "make_molecule", "prepare", "sample"]
+__all__ = ["boxes", "candidates", "make_molecule", "prepare", "sample", "sample_pairs"]
 
 
 def make_molecule(
@@ -79,8 +79,9 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
         )
         files = {role: Path(path) for role, path in req.files.items()}
         molecule = make_molecule(system, req.seed, files.get("xyz"), files.get("labels"))
-        choice = choose_teacher(req.settings["force_field"], molecule)
-        relaxed = _relaxed(make_teacher(choice.name, molecule))
+        choice = choose_teacher(req.settings["force_field"], molecule, files.get("force_field"))
+        relaxed = _relaxed(make_teacher(choice.name, molecule, choice.parameters))
+        parameters = {} if choice.parameters is None else {"parameters": choice.parameters}
         part = write_part(
             Path(req.parts_root),
             req.stage,
@@ -90,6 +91,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
                 "molecule": relaxed.to_json(),
                 "teacher": choice.name,
                 "teacher_reason": choice.reason,
+                **parameters,
             },
         )
     return Result.done(part).to_json()
@@ -102,11 +104,20 @@ def _relaxed(teacher: Any) -> Molecule:
 
 
 def _teacher(req: Request) -> Any:
+    (teacher,) = _teachers(req)
+    return teacher
+
+
+def _teachers(req: Request) -> list[Any]:
     from apps.sampling.teacher import make_teacher
 
-    (prepared,) = req.input_parts("molecule")
-    molecule = Molecule.from_json(prepared.metadata["molecule"])
-    return make_teacher(prepared.metadata["teacher"], molecule)
+    made = [prepared.metadata for prepared in req.input_parts("molecule")]
+    return [
+        make_teacher(
+            known["teacher"], Molecule.from_json(known["molecule"]), known.get("parameters")
+        )
+        for known in made
+    ]
 
 
 def sample(request: dict[str, Any]) -> dict[str, Any]:
@@ -118,26 +129,78 @@ def sample(request: dict[str, Any]) -> dict[str, Any]:
         If the acceptance window rejects nearly everything.
     """
     from apps.sampling.chunk import make_chunk
+    from apps.sampling.native.batches import evaluation
 
     req = Request.from_json(request)
     part = req.finished_part()
     if part is None:
         settings = SamplingSettings.model_validate(req.settings)
-        made = make_chunk(_teacher(req), settings, *_stream_of(req))
+        teacher = _teacher(req)
+        made = make_chunk(teacher, settings, *_stream_of(req))
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
-            structures_to_columns(_with_own_parents(made.structures, req)),
+            structures_to_columns(_of_a_mixture(made.structures, teacher, req)),
             {
                 "tiers": made.tiers,
                 "rejected": made.rejected,
                 "tiers_left_out": list(made.left_out),
+                "thermal": made.thermal,
             },
+            provenance={"evaluation": evaluation()},
         )
     tiers, rejected = part.metadata["tiers"], part.metadata["rejected"]
     counts = {f"accepted_{tier}": float(n) for tier, n in tiers.items()}
     counts["rejected"] = float(sum(sum(r.values()) for r in rejected.values()))
+    counts["effective_thermal"] = float(sum(t["effective"] for t in part.metadata["thermal"]))
+    return Result.done(part, counts).to_json()
+
+
+def sample_pairs(request: dict[str, Any]) -> dict[str, Any]:
+    """Make one chunk of pairs of two unlike molecules: keys ``chunk``, ``molecules``.
+
+    Raises
+    ------
+    InputError
+        If no force field knows both molecules.
+    MethodError
+        If the acceptance window rejects nearly everything.
+    """
+    from apps.sampling.unlike import make_unlike_chunk
+    from data_store.streams import stream_seed
+
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        settings = SamplingSettings.model_validate(req.settings)
+        one, other = _teachers(req)
+        first, second = req.key["molecules"]
+        seed = stream_seed(req.seed, "molecules", first, second)
+        made, interaction = make_unlike_chunk(one, other, settings, seed, req.key["chunk"])
+        above_atoms_eV = _above_atoms_eV(one) + _above_atoms_eV(other)
+        numbered = _parents_of(f"{int(first, 16) ^ int(second, 16):x}")
+        part = write_part(
+            Path(req.parts_root),
+            req.stage,
+            req.fingerprint,
+            structures_to_columns(
+                replace(
+                    made.structures,
+                    parents=made.structures.parents + numbered,
+                    energies=made.structures.labelled_energies() + above_atoms_eV,
+                )
+            ),
+            {
+                "tiers": made.tiers,
+                "rejected": made.rejected,
+                "tiers_left_out": [],
+                "interaction": interaction,
+            },
+        )
+    rejected = sum(part.metadata["rejected"]["pair"].values())
+    accepted = part.metadata["tiers"]["pair"]
+    counts = {"accepted_pair": float(accepted), "rejected": float(rejected)}
     return Result.done(part, counts).to_json()
 
 
@@ -150,12 +213,26 @@ def _stream_of(req: Request) -> tuple[int, int]:
     return seed, req.key["chunk"]
 
 
-def _with_own_parents(structures: Structures, req: Request) -> Structures:
-    """Trajectories numbered apart from those of the other molecules of a mixture."""
+def _of_a_mixture(structures: Structures, teacher: Any, req: Request) -> Structures:
+    """As they are; of a mixture, trajectories numbered apart and energies of a common zero."""
     molecule = req.key.get("molecule")
     if molecule is None:
         return structures
-    return replace(structures, parents=structures.parents + _parents_of(molecule))
+    copies = structures.atom_counts // len(teacher.molecule.numbers)
+    return replace(
+        structures,
+        parents=structures.parents + _parents_of(molecule),
+        energies=structures.labelled_energies() + copies * _above_atoms_eV(teacher),
+    )
+
+
+def _above_atoms_eV(teacher: Any) -> float:
+    """Energy of a teacher's minimum above free atoms, where it knows that; else 0.
+
+    Pieces of one species may be other species: they must not have two energies. Where a teacher
+    knows no atoms each species has a zero of its own, which is of no harm while no bond breaks.
+    """
+    return float(getattr(teacher, "above_atoms_eV", 0.0))
 
 
 def _parents_of(molecule: str) -> int:
@@ -169,6 +246,7 @@ def candidates(request: dict[str, Any]) -> dict[str, Any]:
     They are apart from the teacher's structures, so that nothing that is labelled, tested on or
     started from was pre-trained on.
     """
+    from apps.sampling.native.batches import evaluation
     from apps.sampling.thermal import thermal_frames
     from data_store.streams import stream_seed
 
@@ -206,6 +284,7 @@ def candidates(request: dict[str, Any]) -> dict[str, Any]:
             req.fingerprint,
             structures_to_columns(structures),
             {"temperatures_K": list(temperatures), "trajectories": count},
+            provenance={"evaluation": evaluation()},
         )
     return Result.done(part, {"candidates": float(part.metadata["trajectories"])}).to_json()
 

@@ -3,8 +3,10 @@
 Automatic: what is made for this very molecule (water: q-SPC/Fw), else the first of MMFF94, GFN-FF
 and UFF that types every atom of it. Which one is used is recorded with the reason; a force field
 that is named is taken or refused, never replaced.
-A package registers ``name = "module:RECORD"`` in the group ``campaign.teachers``, where ``RECORD``
-is a `ForceField` (docs/extending.md); it is used where it is named, never by "auto".
+What needs parameters of its own for each molecule (a file of the user's, or GAFF2 by AmberTools) is
+in `PARAMETRISED`; their text is stored with the molecule. A package registers
+``name = "module:RECORD"`` in the group ``campaign.teachers``, where ``RECORD`` is a `ForceField`
+(docs/extending.md); it is used where it is named, never by "auto".
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from apps.plug_ins import PlugIns
-from apps.sampling import gfnff, mmff94, morse, uff, water
+from apps.sampling import brought, gaff2, gfnff, mmff94, morse, uff, water
 from apps.sampling.field import Teacher
 from apps.sampling.mmff94s import MMFF94s
 from data_store.errors import InputError, unknown_name
@@ -22,9 +25,11 @@ from data_store.molecules import Molecule
 
 __all__ = [
     "AUTOMATIC",
+    "PARAMETRISED",
     "TEACHERS",
     "Choice",
     "ForceField",
+    "Parametrised",
     "choose_teacher",
     "find_force_field",
     "force_field_names",
@@ -110,8 +115,56 @@ TEACHERS: dict[str, ForceField] = {
 }  # fmt: skip
 """Built-in force fields by name."""
 
+
+@dataclass(frozen=True)
+class Parametrised:
+    """A force field whose parameters of a molecule are a text that is found first.
+
+    Parameters
+    ----------
+    title : str
+    parameters : callable
+        From a molecule, and the file that the campaign brings if any, to the text.
+    bind : callable
+        From a molecule and the text to its teacher; an `InputError` where it does not fit.
+    reference, licence, types : str
+        As of `ForceField`.
+    """
+
+    title: str
+    parameters: Callable[[Molecule, Path | None], str]
+    bind: Callable[[Molecule, str], Teacher]
+    reference: str
+    licence: str
+    types: str
+
+
+PARAMETRISED: dict[str, Parametrised] = {
+    "openmm-xml": Parametrised(
+        "OpenMM XML", lambda molecule, file: brought.read_text(file, "openmm-xml"),
+        brought.from_xml,
+        "doi:10.1371/journal.pcbi.1005659 (OpenMM); of the force field, as your file says",
+        "MIT (OpenMM); of the file, its own",
+        "the molecule of sampling.force_field_file: a serialised System, or templates",
+    ),
+    "amber-prmtop": Parametrised(
+        "Amber prmtop", lambda molecule, file: brought.read_text(file, "amber-prmtop"),
+        brought.from_prmtop,
+        "doi:10.1371/journal.pcbi.1005659 (OpenMM); of the force field, as your file says",
+        "MIT (OpenMM); of the file, its own",
+        "the molecule of sampling.force_field_file, its atoms in any order",
+    ),
+    "gaff2": Parametrised(
+        "GAFF2", lambda molecule, file: gaff2.make_prmtop(molecule), gaff2.bind,
+        "doi:10.1002/jcc.20035; charges (AM1-BCC): doi:10.1002/jcc.10128",
+        "GPL and LGPL (AmberTools, yours to install); MIT (OpenMM)",
+        "closed shells of H, C, N, O, F, P, S, Cl, Br, I, where AmberTools is installed",
+    ),
+}  # fmt: skip
+"""Force fields that need parameters of their own for each molecule, by name; never "auto"."""
+
 _PLUG_INS = PlugIns(
-    "campaign.teachers", "force field", "sampling.force_field", TEACHERS,
+    "campaign.teachers", "force field", "sampling.force_field", (*TEACHERS, *PARAMETRISED),
     "an apps.sampling.teacher.ForceField", lambda loaded, name: isinstance(loaded, ForceField),
 )  # fmt: skip
 
@@ -123,7 +176,7 @@ AUTOMATIC = (*MADE_FOR_ONE, "mmff94", "gfnff", "uff")
 
 
 def force_field_names() -> tuple[str, ...]:
-    """Names of all force fields: built-in ones in their order, then plug-ins'."""
+    """Names of all that need no parameters beforehand: built-in ones in order, then plug-ins'."""
     return (*TEACHERS, *_PLUG_INS.names())
 
 
@@ -143,23 +196,35 @@ def find_force_field(name: str) -> ForceField:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which teacher, and why."""
+    """Which teacher, and why; and its parameters of the molecule, where it needs any."""
 
     name: str
     reason: str
+    parameters: str | None = None
 
 
-def choose_teacher(name: str, molecule: Molecule) -> Choice:
+def choose_teacher(name: str, molecule: Molecule, file: Path | None = None) -> Choice:
     """Resolve a force field's name, "auto" included, and check that it knows the molecule.
+
+    Parameters
+    ----------
+    name : str
+    molecule : Molecule
+    file : Path, optional
+        The force field that the user brings.
 
     Raises
     ------
     InputError
         If there is no such force field, or it cannot type the molecule.
     """
-    valid = ("auto", *force_field_names())
+    valid = ("auto", *force_field_names(), *PARAMETRISED)
     if name not in valid:
         raise unknown_name("force field", name, valid)
+    if name in PARAMETRISED:
+        text = PARAMETRISED[name].parameters(molecule, file)
+        PARAMETRISED[name].bind(molecule, text)
+        return Choice(name, "asked for", text)
     refusals: list[str] = []
     for tried in AUTOMATIC if name == "auto" else (name,):
         kind = find_force_field(tried)
@@ -190,12 +255,14 @@ def _advice(molecule: Molecule) -> str:
     return f"registered force fields: {names}; choose a molecule that one of them knows"
 
 
-def make_teacher(name: str, molecule: Molecule) -> Teacher:
-    """Teacher by its resolved name.
+def make_teacher(name: str, molecule: Molecule, parameters: str | None = None) -> Teacher:
+    """Teacher by its resolved name, with the parameters that its choice came with.
 
     Raises
     ------
     InputError
-        If there is no such force field.
+        If there is no such force field, or parameters and molecule do not fit.
     """
+    if name in PARAMETRISED:
+        return PARAMETRISED[name].bind(molecule, parameters or "")
     return find_force_field(name).bind(molecule)

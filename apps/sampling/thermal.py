@@ -1,4 +1,4 @@
-"""Langevin dynamics with a teacher: in OpenMM where it has an exact system, in numpy elsewhere.
+"""Langevin dynamics with a teacher: in OpenMM where it gives an exact system, in numpy elsewhere.
 
 OpenMM runs many copies of the molecule in one context. Its Reference platform is the fastest one
 for small molecules and repeats bitwise. Copies do not see each other, so that a system of 16 copies

@@ -2,15 +2,12 @@ r"""SPC/Fw and q-SPC/Fw as teachers: flexible three-site water, and two of them 
 
 .. math::
     E = \sum_{OH} \tfrac{k_b}{2} (r - r_0)^2 + \tfrac{k_a}{2} (\theta - \theta_0)^2
-      + \sum_{i \in A, j \in B} \frac{q_i q_j}{4 \pi \epsilon_0 r_{ij}}
-      + 4 \epsilon \left[ (\sigma/r_{OO})^{12} - (\sigma/r_{OO})^6 \right]
 
+and, between two, charges and a Lennard-Jones term of the oxygens (`apps.sampling.point_charges`).
 SPC/Fw: Wu, Tepper and Voth 2006, doi:10.1063/1.2136877. q-SPC/Fw, its form for nuclei that are
 quantum particles: Paesani et al. 2006, doi:10.1063/1.2386157. Within a molecule there is no
 electrostatics, so that one alone has bonds and angle only. Both are made for the liquid: they know
-H2O and nothing else, bonds that never break, and nothing of what two molecules do up close. Point
-charges without a core of their own then fall into each other: a hydrogen that has left its oxygen
-may sit on another one at an energy far below any real one. Such pairs have no energy here.
+H2O and nothing else, and bonds that never break.
 """
 
 from __future__ import annotations
@@ -21,18 +18,15 @@ import numpy as np
 import openmm
 from numpy.typing import NDArray
 
-from apps.sampling.copies import two_copies
+from apps.sampling.point_charges import ChargePair, PointCharges
 from apps.sampling.relaxation import relax
 from apps.sampling.valence import angles, lengths
 from data_store.molecules import Molecule
-from data_store.units import BOHR_A, ATOMIC_MASSES_amu, HARTREE_eV, KCAL_PER_MOL_eV, KJ_PER_MOL_eV
+from data_store.units import ATOMIC_MASSES_amu, KCAL_PER_MOL_eV, KJ_PER_MOL_eV
 
 __all__ = ["Q_SPC_FW", "SPC_FW", "FlexibleWater", "WaterModel", "untyped_atoms"]
 
 Array = NDArray[np.float64]
-
-_COULOMB_eV_A = HARTREE_eV * BOHR_A
-"""e²/(4πε₀)."""
 
 _COLLAPSED_eV = -0.6
 """Interaction below which a pair has no answer: twice the depth of the models' own dimer, which is
@@ -150,48 +144,15 @@ class FlexibleWater:
         system.addForce(bends)
         return system
 
-    def pair(self) -> WaterPair:
-        """Two copies with charges and the Lennard-Jones term between them."""
-        return WaterPair(self)
-
-
-class WaterPair:
-    """Two waters: each as if alone, and between them charges and the oxygens' Lennard-Jones term.
-
-    Parameters
-    ----------
-    one : FlexibleWater
-    """
-
-    def __init__(self, one: FlexibleWater) -> None:
-        self.molecule = two_copies(one.molecule)
-        self._one = one
-        charges = np.full(3, -0.5 * one.model.oxygen_charge_e)
-        charges[one.oxygen] = one.model.oxygen_charge_e
-        self._charges = _COULOMB_eV_A * np.outer(charges, charges)  # eV Å
-
-    def energies_and_forces(self, positions: Array) -> tuple[Array, Array]:
-        """Energies (S,) above twice the minimum of one in eV and forces (S, 6, 3) in eV/Å.
-
-        Not a number where charges have fallen into each other.
-        """
-        alone, own = self._one.energies_and_forces(positions.reshape(-1, 3, 3))
-        energies, forces = alone.reshape(-1, 2).sum(axis=1), own.reshape(positions.shape)
-        between, pull = self._interaction(positions)
-        collapsed = between < _COLLAPSED_eV
-        energies = np.where(collapsed, np.nan, energies + between)
-        return energies, np.where(collapsed[:, None, None], np.nan, forces + pull)
-
-    def _interaction(self, positions: Array) -> tuple[Array, Array]:
-        lines = positions[:, None, 3:] - positions[:, :3, None]  # (S, 3, 3, 3): first, second, xyz
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse = 1.0 / np.sqrt((lines * lines).sum(-1))
-            coulomb = self._charges * inverse
-            slopes = coulomb.copy()  # -r dE/dr
-            oxygen, model = self._one.oxygen, self._one.model
-            sixth = (model.sigma_A * inverse[:, oxygen, oxygen]) ** 6
-            depth = 4.0 * model.epsilon_kcal_per_mol * KCAL_PER_MOL_eV
-            energies = coulomb.sum((1, 2)) + depth * (sixth**2 - sixth)
-            slopes[:, oxygen, oxygen] += depth * (12.0 * sixth**2 - 6.0 * sixth)
-            pushes = (slopes * inverse**2)[..., None] * lines
-        return energies, np.concatenate([-pushes.sum(2), pushes.sum(1)], axis=1)
+    def pair(self) -> ChargePair:
+        """Two copies with charges and the oxygens' Lennard-Jones term between them."""
+        model, is_oxygen = self.model, np.array(self.molecule.numbers) == 8
+        return ChargePair(
+            self,
+            PointCharges(
+                charges_e=np.where(is_oxygen, 1.0, -0.5) * model.oxygen_charge_e,
+                sigmas_A=np.full(3, model.sigma_A),
+                epsilons_eV=is_oxygen * model.epsilon_kcal_per_mol * KCAL_PER_MOL_eV,
+                collapsed_eV=_COLLAPSED_eV,
+            ),
+        )

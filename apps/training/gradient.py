@@ -29,7 +29,7 @@ from apps.potential.compiled import (
 )
 from apps.potential.protocol import Potential
 from apps.training.flat_model import FlatModel
-from apps.training.labelled_set import LabelledSet
+from apps.training.labelled_set import LabelledSet, TrainingSet
 from apps.training.loss import LossWeights, loss_sums
 
 __all__ = [
@@ -94,12 +94,13 @@ def compiled_gradient(potential: Potential, weights: LossWeights, share: int) ->
 
 
 def gradient_for(
-    model: FlatModel, weights: LossWeights, labelled: LabelledSet, share: int, steps: int
+    model: FlatModel, weights: LossWeights, labelled: TrainingSet, share: int, steps: int
 ) -> tuple[AddGradient, Evaluation]:
     """The way that suits so many steps over shares of so many structures; and which it is."""
     plain = plain_gradient(weights)
-    device, atoms = labelled.energies.device, labelled.numbers.shape[1]
-    evaluation = repays_training(model.potential, device, share, steps, atoms)
+    evaluation = repays_training(
+        model.potential, labelled.device, share, steps, labelled.padded_atoms
+    )
     if not evaluation.compiled:
         return plain, evaluation
     try:

@@ -1,14 +1,14 @@
 """`LabelledSet`: labelled structures as tensors, and which of them make up a step.
 
-Held in memory whole: 40,000 structures of 21 atoms are 20 MB. Molecules of different size are
-padded.
+Held in memory whole: 40,000 structures of 21 atoms are 27 MB. Molecules of different size are
+padded. What memory cannot hold is a `apps.training.streamed_set.StreamedSet`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,27 @@ from apps.potential.batch import DenseBatch
 from data_store.streams import stream
 from data_store.structures import Structures
 
-__all__ = ["LabelledSet", "rows_of_step"]
+__all__ = ["LabelledSet", "TrainingSet", "rows_of_step"]
+
+
+class TrainingSet(Protocol):
+    """What a training draws its batches from: labelled structures, in memory or not."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+
+    @property
+    def padded_atoms(self) -> int:
+        """Places for atoms in each structure."""
+
+    def take(self, rows: Tensor | NDArray[np.int64]) -> LabelledSet:
+        """Some of the structures."""
+
+    def of_step(self, step: int, batch_size: int, seed: int) -> LabelledSet:
+        """The batch that belongs to a step (`rows_of_step`)."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,10 @@ class LabelledSet:
         return len(self.energies)
 
     @staticmethod
-    def of(structures: Structures, device: torch.device) -> LabelledSet:
-        """Set of labelled structures.
+    def of(
+        structures: Structures, device: torch.device, padded_atoms: int | None = None
+    ) -> LabelledSet:
+        """Set of labelled structures, padded to so many atoms or to those of the largest.
 
         Raises
         ------
@@ -56,7 +78,7 @@ class LabelledSet:
         counts = structures.atom_counts
         row = np.repeat(np.arange(len(structures)), counts)
         column = np.arange(structures.n_atoms) - structures.offsets[row]
-        shape = (len(structures), int(counts.max()))
+        shape = (len(structures), padded_atoms or int(counts.max()))
 
         def padded(values: NDArray[Any], dtype: type) -> Tensor:
             full = np.zeros((*shape, *values.shape[1:]), dtype=dtype)
@@ -70,12 +92,31 @@ class LabelledSet:
             torch.from_numpy(structures.labelled_energies().astype(np.float64)).to(device),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is held."""
+        return self.energies.device
+
+    @property
+    def padded_atoms(self) -> int:
+        """Places for atoms in each structure."""
+        return self.numbers.shape[1]
+
+    def of_step(self, step: int, batch_size: int, seed: int) -> LabelledSet:
+        """The batch that belongs to a step."""
+        return self.take(rows_of_step(step, batch_size, len(self), seed))
+
     def take(self, rows: Tensor | NDArray[np.int64]) -> LabelledSet:
         """Some of the structures."""
         chosen = torch.as_tensor(rows, device=self.energies.device)
         return LabelledSet(
             self.numbers[chosen], self.positions[chosen], self.forces[chosen], self.energies[chosen]
         )
+
+    def to(self, device: torch.device) -> LabelledSet:
+        """Same set on a device."""
+        fields = (self.numbers, self.positions, self.forces, self.energies)
+        return LabelledSet(*(field.to(device) for field in fields))
 
     @property
     def batch(self) -> DenseBatch:

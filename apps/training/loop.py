@@ -26,7 +26,7 @@ from apps.training.accuracy import shared_accuracy
 from apps.training.distributed import World
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import AddGradient, Prices, gradient_for
-from apps.training.labelled_set import LabelledSet, rows_of_step
+from apps.training.labelled_set import LabelledSet, TrainingSet
 from apps.training.loss import LossWeights
 from apps.training.schedule import learning_rate_at
 from data_store.work import load_item, save_item
@@ -117,7 +117,7 @@ _ARRAYS = ("weights", "first_moment", "second_moment", "average", "best")
 def train(
     potential: Potential,
     training: Training,
-    labelled: LabelledSet,
+    labelled: TrainingSet,
     validation: LabelledSet,
     world: World,
     checkpoint: tuple[Path, str],
@@ -131,7 +131,8 @@ def train(
     potential : Potential
         Scale and shift are set already and stay.
     training : Training
-    labelled, validation : LabelledSet
+    labelled : TrainingSet
+    validation : LabelledSet
     world : World
     checkpoint : tuple of Path and str
         Folder and key of its checkpoint; where there is one, training goes on from it.
@@ -176,7 +177,7 @@ def _step(
     add_gradient: AddGradient,
     state: _State,
     training: Training,
-    labelled: LabelledSet,
+    labelled: TrainingSet,
     world: World,
     should_stop: Callable[[], bool],
 ) -> tuple[Tensor, bool]:
@@ -184,8 +185,7 @@ def _step(
 
     Alone on a GPU it waits for the device once, where the batch's rows are copied there.
     """
-    rows = rows_of_step(state.step, training.batch_size, len(labelled), training.seed)
-    batch = labelled.take(rows)
+    batch = labelled.of_step(state.step, training.batch_size, training.seed)
     losses, stop = _gradient(model, add_gradient, batch, training, world, should_stop)
     norm = _clip(model.gradient, training.clip_norm)
     _adamw(model.weights.data, model.gradient, state, training)

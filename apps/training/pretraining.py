@@ -3,15 +3,20 @@
 Runs on every rank alike; rank 0 alone writes. The last of a seeded order of the structures are held
 out to validate on. Where labels are scrambled as a negative control, theirs are not: scrambled ones
 would be missed as widely by a model that knows the physics as by one that knows nothing. Nothing is
-chosen by them, the last average of weights is kept.
+chosen by them, the last average of weights is kept. Structures of which memory cannot hold all
+(`pretraining.data_memory_MB`) stay on disk; batches are the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from apps.contract import Request, Result
 from apps.potential.protocol import Potential
@@ -23,9 +28,16 @@ from apps.training.distributed import World
 from apps.training.labelled_set import LabelledSet
 from apps.training.loop import Training, TrainingOutcome, train
 from apps.training.loss import LossWeights
-from apps.training.refit import Refit, force_rms, refit
+from apps.training.refit import (
+    Refit,
+    force_rms,
+    force_rms_of_blocks,
+    refit,
+    refit_in_blocks,
+)
 from apps.training.scramble import scrambled
 from apps.training.settings import PretrainingSettings
+from apps.training.streamed_set import StreamedSet, bytes_of_structure
 from data_store.datasets import Dataset
 from data_store.errors import InputError
 from data_store.parts import Part, write_part
@@ -34,11 +46,14 @@ from data_store.streams import stream_seed
 
 __all__ = ["run_pretraining"]
 
+_COPIES = 3
+"""How often structures are in memory while a set that memory holds is made."""
+
 
 class _Sets(NamedTuple):
     """What is trained on; what is held out; how many labels belong to another structure."""
 
-    train: LabelledSet
+    train: LabelledSet | StreamedSet
     held_out: LabelledSet
     scrambled: int
 
@@ -59,11 +74,12 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
             "each rank needs a structure: raise pretraining.batch_size or lower ranks",
         )
     sets = _sets(req, settings, world)
-    potential, fitted = _starting_potential(req, sets.train, world)
-    outcome = train(
-        potential, _training(settings, _seed(req, "batches")), sets.train, sets.held_out, world,
-        (req.work_dir, "checkpoint"), settings.checkpoint_every_s, should_stop,
-    )  # fmt: skip
+    with sets.train if isinstance(sets.train, StreamedSet) else nullcontext():
+        potential, fitted = _starting_potential(req, sets.train, world)
+        outcome = train(
+            potential, _training(settings, _seed(req, "batches")), sets.train, sets.held_out,
+            world, (req.work_dir, "checkpoint"), settings.checkpoint_every_s, should_stop,
+        )  # fmt: skip
     if world.rank > 0:
         return None
     counts = {
@@ -71,6 +87,7 @@ def run_pretraining(req: Request, world: World, should_stop: Callable[[], bool])
         "structures": float(len(sets.train)),
         "structures_per_s": outcome.structures_per_s,
         "compiled": float(outcome.evaluation.compiled),
+        "streamed": float(isinstance(sets.train, StreamedSet)),
     } | ({"scrambled_labels": float(sets.scrambled)} if sets.scrambled else {})
     if not outcome.finished:
         return Result("continue", counts=counts)
@@ -92,6 +109,10 @@ def _sets(req: Request, settings: PretrainingSettings, world: World) -> _Sets:
             "raise sampling.structures or lower pretraining.held_out",
         )
     trained_on, kept = teacher_holdout(len(dataset), settings.held_out, req.seed)
+    memory_bytes = 1e6 * settings.data_memory_MB
+    needed = _COPIES * len(dataset) * bytes_of_structure(dataset.most_atoms())
+    if needed > memory_bytes:
+        return _streamed(dataset, trained_on, kept, settings, needed, world)
     everything = LabelledSet.of(dataset.cached(), world.device)
     training_set, held_out = everything.take(trained_on), everything.take(kept)
     if not settings.scramble_labels:
@@ -105,15 +126,40 @@ def _sets(req: Request, settings: PretrainingSettings, world: World) -> _Sets:
     return _Sets(others, held_out, len(others) - alone)
 
 
+def _streamed(
+    dataset: Dataset,
+    trained_on: NDArray[np.int64],
+    kept: NDArray[np.int64],
+    settings: PretrainingSettings,
+    needed_bytes: float,
+    world: World,
+) -> _Sets:
+    """Sets of which those to train on stay on disk."""
+    if settings.scramble_labels:
+        raise InputError(
+            f"scrambled labels of {len(dataset)} structures need some {needed_bytes / 1e6:,.0f} MB",
+            "a ring of labels runs through all of them: raise pretraining.data_memory_MB",
+        )
+    memory_bytes = 1e6 * settings.data_memory_MB
+    streamed = StreamedSet(dataset, trained_on, settings.steps, memory_bytes, world.device)
+    held_out = LabelledSet.of(dataset.take(kept), world.device, streamed.padded_atoms)
+    return _Sets(streamed, held_out, 0)
+
+
 def _starting_potential(
-    req: Request, training_set: LabelledSet, world: World
+    req: Request, training_set: LabelledSet | StreamedSet, world: World
 ) -> tuple[Potential, Refit]:
     chosen = PotentialSettings.model_validate(req.settings["potential"])
-    species = [int(z) for z in training_set.numbers.unique() if z > 0]
     given = req.files.get("start")
+    blocks = [training_set] if isinstance(training_set, LabelledSet) else training_set.blocks()
+    found = {int(z) for block in blocks for z in block.numbers.unique()}
+    species = sorted(found - {0})
     potential = starting_potential(chosen, species, _seed(req, "weights"), given).to(world.device)
-    scale_to = None if given else force_rms(training_set)
-    return potential, refit(potential, training_set, scale_to)
+    if isinstance(training_set, LabelledSet):
+        scale_to = None if given else force_rms(training_set)
+        return potential, refit(potential, training_set, scale_to)
+    scale_to = None if given else force_rms_of_blocks(training_set.blocks())
+    return potential, refit_in_blocks(potential, training_set.blocks, scale_to)
 
 
 def _training(settings: PretrainingSettings, seed: int) -> Training:

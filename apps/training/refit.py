@@ -10,6 +10,9 @@ a prior, is taken off before. Both are logged with the model.
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -19,7 +22,7 @@ from apps.potential.protocol import Potential
 from apps.training.accuracy import predict
 from apps.training.labelled_set import LabelledSet
 
-__all__ = ["Refit", "force_rms", "refit"]
+__all__ = ["Refit", "force_rms", "force_rms_of_blocks", "refit", "refit_in_blocks"]
 
 
 @dataclass(frozen=True)
@@ -60,27 +63,75 @@ def refit(potential: Potential, labelled: LabelledSet, scale_to: float | None) -
         Scale to set (fresh networks; ablations); None: multiply it by the force coefficient.
     """
     before = float(potential.scale)
-    scale = before * _force_coefficient(potential, labelled) if scale_to is None else scale_to
+    scale = scale_to
+    if scale is None:
+        on_label, on_itself = _force_products(potential, labelled)
+        scale = before * float(on_label / on_itself)
     potential.scale.fill_(scale)
     potential.shift_eV.zero_()
+    return _shifted(potential, before, *_counts_and_rest(potential, labelled))
+
+
+def refit_in_blocks(
+    potential: Potential, blocks: Callable[[], Iterable[LabelledSet]], scale_to: float | None
+) -> Refit:
+    """The same of labels that come in blocks, as often as asked for; up to rounding.
+
+    Structures of one composition count as their mean, by the square root of their number: the
+    same least squares.
+    """
+    before = float(potential.scale)
+    scale = scale_to
+    if scale is None:
+        products = [torch.stack(_force_products(potential, block)) for block in blocks()]
+        on_label, on_itself = torch.stack(products).sum(0).tolist()
+        scale = before * on_label / on_itself
+    potential.scale.fill_(scale)
+    potential.shift_eV.zero_()
+    structures: dict[tuple[float, ...], int] = defaultdict(int)
+    rest_eV: dict[tuple[float, ...], float] = defaultdict(float)
+    for block in blocks():
+        counts, rest = _counts_and_rest(potential, block)
+        kinds, kind_of = counts.unique(dim=0, return_inverse=True)
+        sums = torch.zeros(len(kinds), dtype=torch.float64).index_add_(0, kind_of, rest)
+        for kind, number, total in zip(kinds, kind_of.bincount(), sums, strict=True):
+            structures[tuple(kind.tolist())] += int(number)
+            rest_eV[tuple(kind.tolist())] += float(total)
+    weights = torch.tensor(list(structures.values()), dtype=torch.float64).sqrt()
+    kinds = torch.tensor(list(structures), dtype=torch.float64)
+    rest = torch.tensor([rest_eV[kind] for kind in structures], dtype=torch.float64)
+    return _shifted(potential, before, kinds * weights[:, None], rest / weights)
+
+
+def force_rms_of_blocks(blocks: Iterable[LabelledSet]) -> float:
+    """`force_rms` of labels that come in blocks, up to rounding."""
+    sums = [(float(b.forces.double().square().sum()), 3 * int(b.atoms)) for b in blocks]
+    return math.sqrt(sum(s for s, _ in sums) / sum(n for _, n in sums))
+
+
+def _counts_and_rest(potential: Potential, labelled: LabelledSet) -> tuple[Tensor, Tensor]:
+    """Atoms of each element in each structure, and energy that the network leaves, in float64."""
     energies, _ = predict(potential, labelled)
     species = torch.tensor(potential.species, device=energies.device)
     counts = (labelled.numbers.unsqueeze(-1) == species).sum(1).to(torch.float64)
+    return counts.cpu(), (labelled.energies - energies).cpu()
+
+
+def _shifted(potential: Potential, scale_before: float, counts: Tensor, rest: Tensor) -> Refit:
     # gelsd, unlike the default driver, gives the solution of least norm when rank is lacking.
-    fitted = torch.linalg.lstsq(
-        counts.cpu(), (labelled.energies - energies).unsqueeze(-1).cpu(), driver="gelsd"
-    ).solution[:, 0]
-    potential.shift_eV[species] = fitted.to(energies.device)
+    fitted = torch.linalg.lstsq(counts, rest.unsqueeze(-1), driver="gelsd").solution[:, 0]
+    species = torch.tensor(potential.species, device=potential.shift_eV.device)
+    potential.shift_eV[species] = fitted.to(species.device)
     shift = {str(z): float(e) for z, e in zip(potential.species, fitted, strict=True)}
-    return Refit(before, float(potential.scale), shift)
+    return Refit(scale_before, float(potential.scale), shift)
 
 
-def _force_coefficient(potential: Potential, labelled: LabelledSet) -> float:
+def _force_products(potential: Potential, labelled: LabelledSet) -> tuple[Tensor, Tensor]:
+    """Products of the network's forces with what labels leave beside the prior, and itself."""
     prior = _forces_at_scale(0.0, potential, labelled)
     predicted = _forces_at_scale(float(potential.scale), potential, labelled) - prior
     label = labelled.forces[labelled.numbers > 0].double() - prior
-    coefficient: Tensor = (predicted * label).sum() / (predicted * predicted).sum()
-    return float(coefficient)
+    return (predicted * label).sum(), (predicted * predicted).sum()
 
 
 def _forces_at_scale(scale: float, potential: Potential, labelled: LabelledSet) -> Tensor:

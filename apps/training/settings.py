@@ -107,6 +107,11 @@ class PretrainingSettings(TrainingSettings):
     ranks: int = Field(default=2, ge=1, le=4096)
     """Processes that share each batch. A matter of resources, up to rounding."""
 
+    data_memory_MB: float = Field(default=4000.0, gt=0.0)
+    """Memory that each rank may take for structures. More of them stay on disk, and those of many
+    steps at a time are read ahead. A matter of resources: batches are the same; scale and shift
+    that the training starts from are, up to rounding."""
+
     @model_validator(mode="after")
     def _each_once(self) -> PretrainingSettings:
         _refuse_repeated("seeds", self.seeds)

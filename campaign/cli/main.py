@@ -18,7 +18,9 @@ import typer
 from rich.console import Console
 
 from campaign.campaign import Campaign
+from campaign.cli.compare import compare
 from campaign.cli.convert import convert
+from campaign.cli.data import data
 from campaign.cli.display import (
     LineDisplay,
     LiveDisplay,
@@ -29,7 +31,8 @@ from campaign.cli.display import (
     progress_view,
 )
 from campaign.cli.doctor import doctor
-from campaign.cli.operations import cancel, data, retry, why
+from campaign.cli.inspect import inspect
+from campaign.cli.operations import cancel, retry, why
 from campaign.cli.options import (
     FolderArgument,
     JsonOption,
@@ -256,8 +259,10 @@ def export(
 
 
 app.command()(cancel)
+app.command()(compare)
 app.command()(convert)
 app.command()(doctor)
+app.command()(inspect)
 app.command()(package)
 app.command()(retry)
 app.command()(teachers)

@@ -16,7 +16,7 @@ def teachers(
     smiles: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SMILES]", help="Say which of them know this molecule.", show_default=False
+            metavar="SMILES", help="Say which of them know this molecule.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -35,10 +35,11 @@ def teachers(
 
 def _listed(smiles: str | None) -> dict[str, Any]:
     from apps.sampling.molecule import molecule_from_smiles
-    from apps.sampling.teacher import choose_teacher, force_field_names
+    from apps.sampling.teacher import PARAMETRISED, choose_teacher, force_field_names
 
     molecule = molecule_from_smiles(smiles) if smiles is not None else None
-    listed: dict[str, Any] = {"teachers": [_entry(name, molecule) for name in force_field_names()]}
+    names = (*force_field_names(), *PARAMETRISED)
+    listed: dict[str, Any] = {"teachers": [_entry(name, molecule) for name in names]}
     if molecule is not None:
         choice = choose_teacher("auto", molecule)
         listed |= {"formula": molecule.formula, "auto": choice.name, "reason": choice.reason}
@@ -47,19 +48,20 @@ def _listed(smiles: str | None) -> dict[str, Any]:
 
 def _entry(name: str, molecule: Any) -> dict[str, Any]:
     """What is to be told of one; of a package's that cannot be loaded, why."""
-    from apps.sampling.teacher import find_force_field
+    from apps.sampling.teacher import PARAMETRISED, ForceField, find_force_field
     from data_store.errors import InputError
 
     try:
-        kind = find_force_field(name)
+        kind = PARAMETRISED[name] if name in PARAMETRISED else find_force_field(name)
     except InputError as error:
         return {"name": name, "problem": str(error)}
     entry = {
         "name": name, "title": kind.title, "types": kind.types, "reference": kind.reference,
         "licence": kind.licence,
     }  # fmt: skip
-    known = {} if molecule is None else {"knows_it": not kind.untyped_atoms(molecule)}
-    return entry | known
+    if molecule is None or not isinstance(kind, ForceField):
+        return entry  # what needs a file, or programs, is not tried out for a list
+    return entry | {"knows_it": not kind.untyped_atoms(molecule)}
 
 
 def _in_words(entry: dict[str, Any]) -> str:

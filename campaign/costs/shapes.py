@@ -2,7 +2,7 @@
 
 Numbers of a simulation are as good as random and hardly compress; columns that repeat one value
 (atomic numbers, charges, cells) compress to nothing. Each column has a file of metadata and, up to
-some megabytes, one of values; each part a manifest that lists them. Checkpoints stay where they
+a gigabyte, one of values; each part a manifest that lists them. Checkpoints stay where they
 were written. Of what has no fixed shape the usual is taken: half of the replicas fail, a molecule
 has as many bonds as atoms, and a frame of extended xyz is twice as long as its numbers.
 """
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign.plan.items import PlannedPart
+from data_store.arrays import SHARD_BYTES
 
 __all__ = ["Size", "label_item_size", "part_size"]
 
-_COLUMN_BYTES, _FILE_BYTES, _MANIFEST_BYTES = 1_150, 160, 1_600
-_SHARD_BYTES = 2 << 20
+_COLUMN_BYTES, _FILE_BYTES, _MANIFEST_BYTES = 470, 160, 1_600
 _STRUCTURE_COLUMNS, _RUN_COLUMNS = 12, 13
 _METRICS_ROW_BYTES = 330
 _SINGLE, _DOUBLE = 4, 8
@@ -61,7 +61,7 @@ def label_item_size(atoms: int) -> Size:
 
 
 def _arrays(columns: int, values_bytes: float, more_files: int = 0, more_bytes: float = 0) -> Size:
-    shards = math.ceil(values_bytes / _SHARD_BYTES)
+    shards = math.ceil(values_bytes / SHARD_BYTES)
     files = 2 * columns + max(0, shards - 1) + more_files + 2
     overhead = columns * _COLUMN_BYTES + files * _FILE_BYTES + _MANIFEST_BYTES
     return Size(files, round(overhead + values_bytes + more_bytes))

@@ -42,8 +42,8 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("prepare", "molecule", "apps.sampling.task:prepare"),
-        Stage("sample", "teacher structures", "apps.sampling.task:sample"),
-        Stage("candidates", "thermal candidates", "apps.sampling.task:candidates"),
+        Stage("sample", "teacher structures", "apps.sampling.task:sample", version=2),
+        Stage("candidates", "thermal candidates", "apps.sampling.task:candidates", version=2),
         Stage("select", "selection", "apps.selection.task:select"),
         Stage("pretrain", "pre-training", "apps.training.task:pretrain", role="mpi"),
         Stage("label", "expert labels", "apps.labeling.task:merge_labels"),
@@ -54,6 +54,7 @@ STAGES: dict[str, Stage] = {
             "probe_structures",
             "probe structures",
             "apps.sampling.probe_structures:probe_structures",
+            version=2,
         ),
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
         Stage("probe", "probes", "apps.probing.task:probe_model"),

@@ -1,12 +1,13 @@
 """The molecules of a system as identities have them: what each is, its teacher, its chunks.
 
 Nothing here makes a molecule: that needs libraries which planning does not load. So water is known
-by how it is written. Each molecule of a mixture is an item of its own, the same whatever else is
-in the mixture, and the same as in a campaign of that molecule alone.
+by how it is written. Each molecule of a mixture is an item of its own, and the same one as in a
+campaign of that molecule alone; its chunks are the same whatever else is in the mixture.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,23 +25,34 @@ __all__ = [
     "in_words",
     "is_water",
     "molecule_id",
+    "pair_chunks",
+    "teacher_of",
 ]
 
 _WATER = re.compile(r"(\[[23]?H\])?(O|\[OH?\]|\[OH2\])(\(\[[23]?H\]\))?(\[[23]?H\])?")
 
 
-def identity_of(molecule: SpeciesSettings, force_field: str) -> dict[str, Any]:
+def teacher_of(molecule: SpeciesSettings, sampling: SamplingSettings) -> tuple[str, Path | None]:
+    """Name of a molecule's teacher, and its file where it is one of the user's."""
+    chosen = sampling if molecule.force_field is None else molecule
+    file = chosen.force_field_file
+    return str(chosen.force_field), None if file is None else Path(file)
+
+
+def identity_of(molecule: SpeciesSettings, sampling: SamplingSettings) -> dict[str, Any]:
     """Settings of the stage that makes a molecule; files are apart, by their content."""
     kept = molecule.model_dump(
         mode="json", include={"name", "smiles", "charge", "multiplicity"}
     )  # fmt: skip
-    chosen = molecule.force_field or force_field
+    chosen, _ = teacher_of(molecule, sampling)
     return {"system": {"kind": "molecule", **kept}, **identity_of_choice(molecule, chosen)}
 
 
-def brought_by(molecule: SpeciesSettings) -> dict[str, tuple[Path, str]]:
-    """Files that a molecule is made from, with their digests, by role."""
-    given = {"xyz": molecule.xyz, "mol": molecule.mol}
+def brought_by(
+    molecule: SpeciesSettings, force_field: Path | None = None
+) -> dict[str, tuple[Path, str]]:
+    """Files that a molecule and its teacher are made from, with their digests, by role."""
+    given = {"xyz": molecule.xyz, "mol": molecule.mol, "force_field": force_field}
     return {
         role: (Path(path), file_digest(Path(path))) for role, path in given.items() if path
     }  # fmt: skip
@@ -75,6 +87,30 @@ _SEVERAL = (
 )
 
 
+def pair_chunks(
+    system: MoleculeSettings, sampling: SamplingSettings
+) -> list[tuple[SpeciesSettings, SpeciesSettings, int]]:
+    """Each two unlike molecules of a mixture, and how many chunks of pairs of them there are.
+
+    None unless the tier `pair` has a weight. Beside the structures of single molecules and of like
+    pairs, which are ``sampling.structures``: as many as a blind draw of two molecules by their
+    shares gives for each like pair that the tier makes, rounded up to whole chunks.
+    """
+    tiers, molecules = sampling.tiers, system.molecules()
+    weights = [getattr(tiers, name).weight for name in type(tiers).model_fields]
+    if not tiers.pair.weight or len(molecules) == 1:
+        return []
+    total = sum(molecule.share for molecule in molecules)
+    pairs = sampling.structures * tiers.pair.weight / sum(weights)
+    found = []
+    for place, first in enumerate(molecules):
+        for second in molecules[:place]:
+            one, other = sorted((first, second), key=molecule_id)
+            count = 2.0 * pairs * one.share * other.share / total**2
+            found.append((one, other, math.ceil(count / sampling.chunk_structures)))
+    return found
+
+
 def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
     """What is made of a liquid or a mixture: structures of each molecule, and where it ends."""
     counts = chunks_by_molecule(system, sampling)
@@ -82,7 +118,11 @@ def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
         f"{count * sampling.chunk_structures} of {molecule.written}"
         for molecule, count in zip(system.molecules(), counts, strict=True)
     )
-    return f"teacher structures, each of one molecule alone: {shares}\n{_SEVERAL}"
+    pairs = "".join(
+        f", {count * sampling.chunk_structures} of {one.written} with {other.written}"
+        for one, other, count in pair_chunks(system, sampling)
+    )
+    return f"teacher structures: {shares}{pairs}\n{_SEVERAL}"
 
 
 def boxes_settings(system: MoleculeSettings, count: int) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from campaign.coverage.dynamics import dynamics_rows
 from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
+from campaign.report.coverage import shown_to_the_student
 from campaign.report.free_energy import biased_block
 from campaign.report.gallery import Block, first_failures, limits_of
 from campaign.report.inputs import (
@@ -96,6 +98,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         predicted=predicted_rows(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
+        coverage=shown_to_the_student([part for _, part in made.parts("sample")], molecule),
         world_size=_world_size(made),
         notes=[
             *_lacking(plan, made),
@@ -233,6 +236,7 @@ def _teacher(made: _Made) -> dict[str, Any]:
         "reason": prepared["teacher_reason"],
         "structures": dict(tiers),
         "rejected": {reason: count for reason, count in rejected.items() if count},
+        "dynamics": dynamics_rows(part for _, part in made.parts("sample")),
     }
 
 

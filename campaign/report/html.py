@@ -11,7 +11,9 @@ from typing import Any
 
 import jinja2
 
+from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
 from campaign.report.inputs import FailurePicture, ReportInputs
@@ -20,7 +22,7 @@ from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
 
-__all__ = ["draw_figures", "render_html"]
+__all__ = ["draw_figures", "interval_in_words", "number_in_words", "render_html"]
 
 
 def render_html(
@@ -40,14 +42,15 @@ def render_html(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["interval"] = _interval
-    environment.filters["number"] = _number
+    environment.filters["interval"] = interval_in_words
+    environment.filters["number"] = number_in_words
     return environment.from_string(text).render(
         inputs=inputs,
         report=found,
         headlines=[_headline(row) for row in found["comparisons"]],
         saved=[saved_in_words(row) for row in found["labels_saved"]],
         figures=draw_figures(inputs) if figures is None else figures,
+        covered=covered_in_words(inputs),
         arms=sorted({model.arm for model, _ in inputs.runs}),
         gallery=_gallery(inputs),
         control=[_control_in_words(row) for row in found["control"]],
@@ -69,9 +72,10 @@ def _control_in_words(row: dict[str, Any]) -> str:
     causes = ", ".join(f"{cause} {count}" for cause, count in row["causes"].items())
     return (
         f"At {row['temperature_K']:g} K, {row['failures']} of {row['replicas']} replicas failed "
-        f"under {row['method']} in {_number(row['exposure_ps'])} ps"
+        f"under {row['method']} in {number_in_words(row['exposure_ps'])} ps"
         + (f" ({causes})" if causes else "")
-        + f": {_number(row['rate_per_ns'])} per ns (95 % {_number(low)} to {_number(high)})."
+        + f": {number_in_words(row['rate_per_ns'])} per ns "
+        + f"(95 % {number_in_words(low)} to {number_in_words(high)})."
     )
 
 
@@ -116,6 +120,8 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
+    if inputs.coverage is not None and inputs.coverage.tiers:
+        drawn["coverage"] = plots.svg(coverage_figure(inputs.coverage))
     if inputs.curves:
         drawn["curves"] = plots.svg(plots.curves_figure(inputs))
     return drawn
@@ -131,8 +137,8 @@ def _headline(row: dict[str, Any]) -> str:
     low, high = row["rate_ratio_interval"]
     if other == base == 0:
         return f"{text}: nothing failed, so that nothing can be told."
-    bounds = f"{_number(low)} to {'∞' if high is None else _number(high)}"
-    value = "∞" if row["rate_ratio"] is None else _number(row["rate_ratio"])
+    bounds = f"{number_in_words(low)} to {'∞' if high is None else number_in_words(high)}"
+    value = "∞" if row["rate_ratio"] is None else number_in_words(row["rate_ratio"])
     verdict = (
         "this run tells them apart"
         if (low is not None and low > 1.0) or (high is not None and high < 1.0)
@@ -142,16 +148,19 @@ def _headline(row: dict[str, Any]) -> str:
     return f"{text}: the rate ratio is {value} (95 % {bounds}, {scope}); {verdict}."
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number_in_words(value: float | None, digits: int = 3) -> str:
     """So many digits, in plain notation unless very large or small."""
     return "–" if value is None else f"{float(f'{value:.{digits}g}'):g}"
 
 
-def _interval(interval: list[float | None] | None, digits: int = 3) -> str:
+def interval_in_words(interval: list[float | None] | None, digits: int = 3) -> str:
+    """Both bounds of an interval; a bound above that is not finite is ∞."""
     if interval is None:
         return "–"
     low, high = interval
-    return f"{_number(low, digits)} … {'∞' if high is None else _number(high, digits)}"
+    return (
+        f"{number_in_words(low, digits)} … {'∞' if high is None else number_in_words(high, digits)}"
+    )
 
 
 def _settings(tables: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

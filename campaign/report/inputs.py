@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.dynamics.metadynamics_settings import MetadynamicsSettings
+from campaign.coverage.measures import Coverage
 from campaign.statistics.distances import count_distances
 from campaign.statistics.free_energy import Hills
 from data_store.molecules import Molecule
@@ -232,6 +233,8 @@ class ReportInputs:
         Ab initio labels that were computed or imported to train and validate on.
     teacher : dict
         Structures and rejections by tier.
+    coverage : Coverage or None
+        What teacher structures of each tier reach (`campaign.report.coverage`).
     world_size : int
         Ranks of pre-training.
     notes : list of str
@@ -257,5 +260,6 @@ class ReportInputs:
     predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0
     teacher: dict[str, Any] = field(default_factory=dict)
+    coverage: Coverage | None = None
     world_size: int = 1
     notes: list[str] = field(default_factory=list)

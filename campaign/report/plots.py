@@ -100,15 +100,15 @@ def panels(
     return figure, axes
 
 
-def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, where it hides nothing."""
+def legend_above(figure: Figure, axes: Sequence[Axes], columns: int | None = None) -> None:
+    """One legend for all panels, where it hides nothing; by default in one row."""
     entries: dict[str, Any] = {}
     for ax in axes:
         entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     if entries:
         figure.legend(
-            list(entries.values()), list(entries), loc="outside upper center", ncols=len(entries),
-            frameon=False,
+            list(entries.values()), list(entries), loc="outside upper center",
+            ncols=columns or len(entries), frameon=False,
         )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,
         "teacher": inputs.teacher,
+        "coverage": inputs.coverage.rows() if inputs.coverage else [],
         "world_size": inputs.world_size,
         "notes": inputs.notes,
     }

@@ -17,11 +17,16 @@ from apps.dynamics.control import ControlSettings
 from apps.dynamics.settings import DynamicsSettings
 from apps.labeling.settings import LabelSettings
 from apps.potential.settings import PotentialSettings
-from apps.sampling.settings import MoleculeSettings, SamplingSettings
+from apps.sampling.settings import (
+    FROM_FILES,
+    WANTS_A_FILE,
+    MoleculeSettings,
+    SamplingSettings,
+)
 from apps.selection.registry import STRATEGIES
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.plan.stages import STAGES
-from campaign.plan.system import chunks_by_molecule
+from campaign.plan.system import chunks_by_molecule, pair_chunks
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError, unknown_name
 from data_store.splits import validation_count
@@ -108,7 +113,8 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
         return
     structures, chunk = spec.sampling.structures, spec.sampling.chunk_structures
     shares = [molecule.share for molecule in spec.system.molecules()]
-    made = chunk * sum(chunks_by_molecule(spec.system, spec.sampling))
+    pairs = sum(count for _, _, count in pair_chunks(spec.system, spec.sampling))
+    made = chunk * (sum(chunks_by_molecule(spec.system, spec.sampling)) + pairs)
     least = int(structures * min(shares) / sum(shares))
     if least < chunk:
         of_each = "" if len(shares) == 1 else f" for each molecule (the smallest share is {least})"
@@ -132,6 +138,9 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
     yield from _teacher_checks(spec)
+    sampling = spec.sampling
+    if (sampling.force_field in FROM_FILES) != (sampling.force_field_file is not None):
+        yield Problem("sampling.force_field_file", repr(sampling.force_field_file), WANTS_A_FILE)
     labels, pools = spec.labels, spec.finetuning.pools
     if labels.select not in STRATEGIES:
         error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))
@@ -212,10 +221,14 @@ def parse_spec(tables: dict[str, Any], source: str, folder: Path) -> CampaignSpe
 _PATH_KEYS = (
     ("system", "xyz"),
     ("system", "mol"),
+    ("sampling", "force_field_file"),
     ("labels", "file"),
     ("labels", "test_file"),
     ("potential", "start_from"),
 )
+
+
+_SPECIES_PATH_KEYS = ("xyz", "mol", "force_field_file")
 
 
 def _with_absolute_paths(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -234,7 +247,7 @@ def _species_in(folder: Path, species: Any) -> Any:
     """A species with absolute paths."""
     if not isinstance(species, dict):
         return species
-    files = {key: species[key] for key in ("xyz", "mol") if isinstance(species.get(key), str)}
+    files = {key: species[key] for key in _SPECIES_PATH_KEYS if isinstance(species.get(key), str)}
     return species | {key: str((folder / file).resolve()) for key, file in files.items()}
 
 
@@ -249,7 +262,7 @@ def _missing_files(spec: CampaignSpec) -> Iterator[Problem]:
                 f"{table}.{key}=FILE (or `campaign import`)",
             )
     for place, species in enumerate(spec.system.species):
-        for key in ("xyz", "mol"):
+        for key in _SPECIES_PATH_KEYS:
             value = getattr(species, key)
             if value is not None and not Path(value).is_file():
                 yield Problem(f"system.species.{place}.{key}", repr(value), "no such file")

@@ -40,6 +40,7 @@ __all__ = [
     "fraction_difference",
     "rate_ratio",
     "ratio_interval",
+    "ratio_of_counts",
     "shared_horizon_ps",
     "survival_difference_ps",
 ]
@@ -75,7 +76,18 @@ def rate_ratio(base: BySeed, other: BySeed) -> Estimate:
         where `other` has none.
     """
     seeds = sorted(set(base) & set(other))
-    (k, e), (k_other, e_other) = _counts(base, seeds), _counts(other, seeds)
+    return ratio_of_counts(_counts(base, seeds), _counts(other, seeds))
+
+
+def ratio_of_counts(base: tuple[Array, Array], other: tuple[Array, Array]) -> Estimate:
+    """Failure rate of `other` over that of `base`, as `rate_ratio`, from what reports keep.
+
+    Parameters
+    ----------
+    base, other : tuple of ndarray, shape (S,)
+        Failures, and time watched in ps (> 0), of each model, paired by place.
+    """
+    (k, e), (k_other, e_other) = base, other
     total, total_other = float(k.sum()), float(k_other.sum())
     if total + total_other == 0.0:
         return Estimate(None, 0.0, None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apps.sampling.teacher import TEACHERS
+from apps.sampling.teacher import PARAMETRISED, TEACHERS
 from campaign.campaign import Campaign
 from data_store.extxyz import write_extxyz
 from data_store.structures import Structures
@@ -271,14 +271,16 @@ def test_teachers_are_listed_with_what_is_known_of_them(run: Run) -> None:
     code, out, _ = run("teachers", "--json")
     assert code == 0
     listed = json.loads(out)["teachers"]
-    assert [entry["name"] for entry in listed][: len(TEACHERS)] == list(TEACHERS)
-    for entry in listed[: len(TEACHERS)]:
+    names = [entry["name"] for entry in listed]
+    assert names[: len(TEACHERS)] == list(TEACHERS)
+    assert names[-len(PARAMETRISED) :] == list(PARAMETRISED)
+    for entry in (entry for entry in listed if entry["name"] in {*TEACHERS, *PARAMETRISED}):
         assert entry["reference"].startswith("doi:10."), entry
         assert "not stated" not in entry.values()
         assert "knows_it" not in entry
     code, out, _ = run("teachers")
     assert code == 0
-    assert all(name in out for name in TEACHERS)
+    assert all(name in out for name in (*TEACHERS, *PARAMETRISED))
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,8 @@ def test_the_page_of_teachers_has_a_row_for_each() -> None:
     rows = {
         line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")
     }
-    for name, kind in TEACHERS.items():
-        assert kind.reference.split(";")[0] in page
+    references = {name: kind.reference for name, kind in TEACHERS.items()}
+    references |= {name: kind.reference for name, kind in PARAMETRISED.items()}
+    for name, reference in references.items():
+        assert reference.split(";")[0].split(" (")[0] in page
         assert name in rows

@@ -8,6 +8,7 @@ network file system), the refusal is put in place of `os.fsync`.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -101,21 +102,19 @@ def test_a_disk_that_fills_up_at_any_file_leaves_the_old_state_or_the_new(
 def test_a_refused_sync_leaves_the_old_state_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    sync, calls, refuse_at = os.fsync, 0, 0
+    sync, calls, refuse_at = os.fsync, itertools.count(1), 0
 
     def refusing(handle: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == refuse_at:
+        if next(calls) == refuse_at:  # asked by several threads at once
             raise OSError(number, os.strerror(number))
         sync(handle)
 
     monkeypatch.setattr("os.fsync", refusing)
     digest = write(tmp_path / "roomy").digest
-    syncs = calls
+    syncs = next(calls) - 1
     assert syncs > 10
     for refuse_at in range(1, syncs + 1):
-        calls, root = 0, tmp_path / str(refuse_at)
+        calls, root = itertools.count(1), tmp_path / str(refuse_at)
         with pytest.raises(WorkspaceError, match=os.strerror(number)):
             write(root)
         # The last sync is that of the folder that it was renamed into: it is there already.

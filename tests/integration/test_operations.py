@@ -357,14 +357,14 @@ def test_verify_names_the_damaged_file(run: Runner, tiny: Campaign) -> None:
     assert "2 parts verified, 0 damaged" in out
     part = planned(tiny, "candidates")
     path = part_path(tiny.workspace.parts, part.stage, part.fingerprint)
-    flip_one_byte(path / "data.zarr" / "positions" / "c" / "0" / "0")
+    flip_one_byte(path / "data.zarr" / "positions" / "c.0.0")
     code, out, _ = run("data", "verify", folder(tiny), "--json")
     assert code == 1
     found = json.loads(out)
     assert (found["verified"], len(found["damaged"])) == (2, 1)
     assert found["damaged"][0]["path"] == str(path)
     assert found["damaged"][0]["problems"] == [
-        "data.zarr/positions/c/0/0: content differs from its hash"
+        "data.zarr/positions/c.0.0: content differs from its hash"
     ]
     code, out, _ = run("data", "verify", folder(tiny))
     assert code == 1

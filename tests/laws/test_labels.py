@@ -90,6 +90,45 @@ def test_what_it_cannot_do_is_refused_beforehand(name: str) -> None:
     assert labeler.label(np.array(beyond.numbers), WATER, 0, 1).outcome
 
 
+XTB = ("gfn2-xtb", "gfn1-xtb")
+each_xtb = pytest.mark.parametrize("name", XTB)
+
+
+@each_xtb
+def test_xtb_checks_electrons_itself(name: str) -> None:
+    """tblite would label OH as a singlet without a word."""
+    labeler, hydroxyl = make_labeler(METHODS[name]), np.array([[0.0, 0, 0], [0, 0, 0.97]])
+    with pytest.raises(InputError, match="multiplicity 1"):
+        labeler.label(np.array([8, 1]), hydroxyl, 0, 1)
+    doublet = labeler.label(np.array([8, 1]), hydroxyl, 0, 2)
+    assert doublet.outcome == "converged"
+    assert np.isnan(doublet.spin_squared)
+    anion = labeler.label(np.array([8, 1]), hydroxyl, -1, 1)
+    assert (anion.outcome, anion.spin_squared) == ("converged", 0.0)
+    assert anion.energy_eV != doublet.energy_eV
+
+
+@each_xtb
+def test_atoms_on_each_other_are_an_outcome_of_xtb(name: str) -> None:
+    found = make_labeler(METHODS[name]).label(NUMBERS, np.zeros((3, 3)), 0, 1)
+    assert found.outcome == "not_finite"
+
+
+@each_xtb
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("functional", "PBE0"), ("basis", "def2-TZVP"), ("density_fit", False), ("dispersion", "d4")],
+)
+def test_xtb_refuses_settings_of_another_method(name: str, key: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"labels\.{key}"):
+        make_labeler(MethodSettings(labeler=name).model_copy(update={key: value}))
+
+
+def test_the_two_tight_bindings_differ() -> None:
+    one, two = (make_labeler(METHODS[name]).label(NUMBERS, WATER, 0, 1) for name in XTB)
+    assert abs(one.energy_eV - two.energy_eV) > 1.0
+
+
 def test_an_open_shell_has_its_spin() -> None:
     hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
     found = make_labeler(QUICK).label(np.array([8, 1]), hydroxyl, 0, 2)
@@ -123,7 +162,7 @@ def test_unknown_methods_are_refused() -> None:
         make_labeler(MethodSettings(basis="def3")).label(NUMBERS, WATER, 0, 1)
     with pytest.raises(InputError, match="multiplicity 2"):
         make_labeler(QUICK).label(NUMBERS, WATER, 0, 2)
-    with pytest.raises(InputError, match="valid: pyscf"):
+    with pytest.raises(InputError, match=r"valid: gfn1-xtb, gfn2-xtb.*pyscf"):
         make_labeler(MethodSettings(labeler="orca"))
 
 
@@ -134,6 +173,16 @@ def test_unknown_methods_are_refused() -> None:
 def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"file|pyscf"):
         LabelSettings(**fields)
+
+
+@pytest.mark.parametrize("dispersion", ["d3bj", "d4"])
+def test_dispersion_that_does_not_fit_is_refused_beforehand(dispersion: str) -> None:
+    method = QUICK.model_copy(update={"dispersion": dispersion})
+    make_labeler(method).check(WATER_MOLECULE)
+    for functional, said in {"SVWN": "no parameters", "wB97X-V": "count twice"}.items():
+        unfit = make_labeler(method.model_copy(update={"functional": functional}))
+        with pytest.raises(InputError, match=said):
+            unfit.check(WATER_MOLECULE)
 
 
 ORDER = np.array([4, 0, 5, 2, 1, 3])

@@ -59,12 +59,17 @@ def by_openmm(
     return energy * KJ_PER_MOL_eV, np.asarray(forces) * KJ_PER_MOL_eV * 0.1
 
 
+def system_of(teacher: MMFF94, copies: int = 1) -> openmm.System:
+    terms = read_terms(teacher.molecule, teacher.variant)
+    return openmm_system(terms, teacher.molecule.numbers, copies)
+
+
 @pytest.mark.parametrize("sigma_A", [0.0, 0.1, 0.4])
 def test_energies_and_forces_are_rdkits(molecule: Molecule, sigma_A: float) -> None:
     teacher = MMFF94(molecule)
     x = distorted(molecule, sigma_A, 1)
-    rest, _ = by_openmm(teacher.openmm_system(1), teacher.relaxed_positions)
-    energy, forces = by_openmm(teacher.openmm_system(1), x)
+    rest, _ = by_openmm(system_of(teacher), teacher.relaxed_positions)
+    energy, forces = by_openmm(system_of(teacher), x)
     expected, expected_forces = teacher.energies_and_forces(x[None])
     assert energy - rest == pytest.approx(expected[0], rel=1e-7, abs=2e-7)
     scale = max(1.0, float(np.abs(expected_forces).max()))
@@ -75,8 +80,8 @@ def test_energies_and_forces_are_rdkits(molecule: Molecule, sigma_A: float) -> N
 def test_mmff94s_is_rdkits_and_mmff94_is_not(smiles: str) -> None:
     molecule = molecule_from_smiles(smiles, name="delocalised nitrogen")
     teacher, x = MMFF94s(molecule), distorted(molecule, 0.1, 6)
-    rest, _ = by_openmm(teacher.openmm_system(1), teacher.relaxed_positions)
-    energy, forces = by_openmm(teacher.openmm_system(1), x)
+    rest, _ = by_openmm(system_of(teacher), teacher.relaxed_positions)
+    energy, forces = by_openmm(system_of(teacher), x)
     expected, expected_forces = teacher.energies_and_forces(x[None])
     assert energy - rest == pytest.approx(expected[0], rel=1e-7, abs=2e-7)
     np.testing.assert_allclose(forces, expected_forces[0], atol=1e-6 * np.abs(forces).max(), rtol=0)
@@ -127,8 +132,8 @@ def test_copies_do_not_see_each_other() -> None:
     molecule = molecule_from_smiles("CO")
     teacher = MMFF94(molecule)
     xs = [distorted(molecule, 0.1, seed) for seed in range(3)]
-    together, forces = by_openmm(teacher.openmm_system(3), np.concatenate(xs))
-    apart = [by_openmm(teacher.openmm_system(1), x) for x in xs]
+    together, forces = by_openmm(system_of(teacher, 3), np.concatenate(xs))
+    apart = [by_openmm(system_of(teacher), x) for x in xs]
     assert together == pytest.approx(sum(energy for energy, _ in apart), rel=1e-12)
     np.testing.assert_allclose(forces, np.concatenate([f for _, f in apart]), atol=1e-10)
 

@@ -10,10 +10,11 @@ import openmm
 import pytest
 from openmm import unit
 
+from apps.sampling import morse
 from apps.sampling.chunk import make_chunk
 from apps.sampling.molecule import molecule_from_smiles
 from apps.sampling.morse import Morse, untyped_atoms
-from apps.sampling.morse_constants import CURVES, FUNDAMENTALS_per_cm
+from apps.sampling.morse_constants import CURVES, ABOVE_ATOMS_eV, FUNDAMENTALS_per_cm
 from apps.sampling.settings import LangevinSettings, NoiseSettings, SamplingSettings, TierSettings
 from apps.sampling.strategies.normal_mode import vibrations
 from data_store.streams import stream
@@ -137,6 +138,65 @@ def test_a_free_atom_has_neither_energy_nor_forces(smiles: str, multiplicity: in
 def test_others_are_refused(smiles: str) -> None:
     molecule = molecule_from_smiles(smiles)
     assert untyped_atoms(molecule) == list(range(len(molecule.numbers)))
+
+
+def least_rise(bound: Morse) -> float:
+    """Least energy (eV) that it takes to bring two atoms without a bond to a quarter of their way.
+
+    Straight through the molecule, and from its other side, where bonds are already broken.
+    """
+    rises = []
+    count, rest = len(bound.molecule.numbers), bound.relaxed_positions
+    for i in range(count):
+        for j in range(i + 1, count):
+            if (i, j) in bound.molecule.bonds:
+                continue
+            for side in (1.0, -1.0):
+                x = np.repeat(rest[None], 40, axis=0)
+                steps = side * np.linspace(1.0, 0.25, 40)
+                x[:, j] = rest[i] + steps[:, None] * (rest[j] - rest[i])
+                energies, _ = bound.energies_and_forces(x)
+                rises.append(energies[-1] - energies[0])
+    return float(min(rises))
+
+
+@pytest.mark.parametrize("formula", ["H2O", "HO2", "H2O2"])
+def test_atoms_without_a_bond_cannot_fall_into_each_other(formula: str) -> None:
+    assert least_rise(teacher(formula)) > 5.0
+
+
+def test_without_walls_there_are_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(morse, "_WALL_BEGINS", 1e-3)
+    bare = Morse(molecule_from_smiles("O[O]"))
+    assert least_rise(bare) < 2.0
+
+
+# What is left of a broken molecule has its bonds' old lengths: HO2's O–O is 0.13 Å from O2's.
+@pytest.mark.parametrize(
+    ("formula", "bond", "pieces", "off_eV"),
+    [
+        ("H2O", ("H", "O"), ("HO",), 0.01),
+        ("HO2", ("H", "O"), ("O2",), 0.01),
+        ("HO2", ("O", "O"), ("HO",), 0.05),
+        ("H2O2", ("O", "O"), ("HO", "HO"), 0.01),
+        ("H2O2", ("H", "O"), ("HO2",), 0.05),
+        *((formula, next(iter(CURVES[formula])), (), 0.01) for formula in ("H2", "O2", "HO")),
+    ],
+)
+def test_pieces_have_the_energy_of_the_species_that_they_are(
+    formula: str, bond: tuple[str, str], pieces: tuple[str, ...], off_eV: float
+) -> None:
+    whole = ABOVE_ATOMS_eV[formula] + CURVES[formula][bond].depth_eV
+    assert whole == pytest.approx(sum(ABOVE_ATOMS_eV[piece] for piece in pieces), abs=off_eV)
+    assert teacher(formula).above_atoms_eV == ABOVE_ATOMS_eV[formula]
+
+
+# Atomisation energies of the enthalpies that the constants come from, and zero points.
+@pytest.mark.parametrize(
+    ("formula", "measured_eV"), [("H2O", 10.09), ("HO2", 7.56), ("H2O2", 11.62)]
+)
+def test_atomisation_is_as_measured(formula: str, measured_eV: float) -> None:
+    assert -ABOVE_ATOMS_eV[formula] == pytest.approx(measured_eV, abs=0.08)
 
 
 def test_pieces_fly_apart_within_the_window() -> None:

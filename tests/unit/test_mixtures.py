@@ -11,7 +11,7 @@ import pytest
 
 from apps.contract import Request
 from apps.sampling.settings import MoleculeSettings, SamplingSettings
-from apps.sampling.task import boxes, prepare, sample
+from apps.sampling.task import boxes, prepare, sample, sample_pairs
 from campaign.freezing import freeze, thaw
 from campaign.plan.build import Plan, build_plan
 from campaign.plan.items import PlannedPart
@@ -101,6 +101,17 @@ def test_a_molecule_more_leaves_the_others_parts() -> None:
     assert prints(fewer.of("pretrain")).isdisjoint(prints(more.of("pretrain")))
 
 
+def test_another_teacher_for_the_rest_leaves_what_has_its_own() -> None:
+    own = {**METHANOL, "force_field": "mmff94"}
+    found = spec(own, WATER)
+    before = build_plan(found)
+    sampling = found.sampling.model_copy(update={"force_field": "uff"})
+    after = build_plan(found.model_copy(update={"sampling": sampling}))
+    kept = prints(before.of("sample")) & prints(after.of("sample"))
+    assert len(kept) == len(before.of("sample", molecule=molecule_id(found.system.species[0])))
+    assert kept < prints(before.of("sample"))
+
+
 def test_names_and_counts_change_no_structures() -> None:
     before = plan(WATER, METHANOL, density_g_per_cm3=0.8)
     after = plan({**WATER, "name": "wasser", "count": 9}, METHANOL, density_g_per_cm3=0.8)
@@ -186,6 +197,78 @@ def test_each_molecule_has_a_teacher_and_a_stream_of_its_own(tmp_path: Path) -> 
     )
     steps = [np.diff(x, axis=1).ravel() for x in (first[:5], second[:5])]
     assert abs(np.corrcoef(*steps)[0, 1]) < 0.999, "another teacher, but the same random numbers"
+
+
+def with_pairs(*species: dict[str, Any]) -> Plan:
+    found = spec(*species)
+    tables = found.model_dump(mode="json", exclude_none=True)
+    tables["sampling"]["tiers"]["pair"]["weight"] = 1.0
+    return build_plan(parse_spec(tables, "test", Path()))
+
+
+def unlike(which: Plan) -> list[PlannedPart]:
+    return [part for part in which.of("sample") if "molecules" in part.key]
+
+
+def test_unlike_pairs_are_made_where_the_tier_has_a_weight() -> None:
+    assert unlike(plan(WATER, METHANOL, RADICAL)) == []
+    found = with_pairs(WATER, METHANOL, RADICAL)
+    # Half of 256 structures are pairs; shares ¼, ½, ¼: 32, 16 and 32 of them, in chunks of 32.
+    assert len(unlike(found)) == 3
+    assert {tuple(part.key["molecules"]) for part in unlike(found)} == {
+        (one, other)
+        for one in map(molecule_id, found.spec.system.species)
+        for other in map(molecule_id, found.spec.system.species)
+        if one < other
+    }
+    assert "32 of " in in_words(found.spec.system, found.spec.sampling)
+    assert " with " in in_words(found.spec.system, found.spec.sampling)
+    (pretraining,) = found.of("pretrain")
+    assert set(pretraining.inputs["teacher"]) == prints(found.of("sample"))
+
+
+def test_unlike_pairs_do_not_know_the_order_of_species() -> None:
+    first, second = (
+        prints([part for part in unlike(found) if part.key["chunk"] == 0])
+        for found in (with_pairs(WATER, METHANOL), with_pairs(METHANOL, RADICAL, WATER))
+    )
+    assert len(first) == 1
+    assert first < second
+
+
+def test_unlike_pairs_have_both_teachers(tmp_path: Path) -> None:
+    found = with_pairs(WATER, RADICAL)
+    parts = {
+        planned.fingerprint: made(planned, tmp_path, {}, prepare) for planned in found.of("prepare")
+    }
+    planned = unlike(found)[0]
+    inputs = {"molecule": [str(parts[which].path) for which in planned.inputs["molecule"]]}
+    part = made(planned, tmp_path, inputs, sample_pairs)
+    assert part.metadata["interaction"] == "gfnff"
+    structures = read_structures(part)
+    assert len(structures) == 32
+    assert set(structures.atom_counts.tolist()) == {6}
+    assert set(structures.multiplicities.tolist()) == {2}
+    assert structures.parents.min() > 2**41
+    assert made(planned, tmp_path / "again", inputs, sample_pairs).digest == part.digest
+
+
+def test_species_of_morse_share_the_zero_of_free_atoms(tmp_path: Path) -> None:
+    atom = {"smiles": "[H]", "force_field": "morse"}
+    found = plan(RADICAL, atom, {**WATER, "force_field": "morse"}, METHANOL)
+    parts = [made(part, tmp_path, {}, prepare) for part in found.of("prepare")]
+    lowest = []
+    for planned, part in zip(found.of("prepare"), parts, strict=True):
+        chunk = next(
+            p for p in found.of("sample") if p.inputs["molecule"] == (planned.fingerprint,)
+        )
+        structures = read_structures(made(chunk, tmp_path, {"molecule": [str(part.path)]}, sample))
+        lowest.append(float(structures.labelled_energies().min()))
+    radical, hydrogen, water, methanol = lowest
+    assert -7.56 < radical < -7.3
+    assert hydrogen == 0.0
+    assert -10.06 < water < -9.8
+    assert 0.0 < methanol < 0.5, "MMFF94 knows no atoms"
 
 
 def test_boxes_are_starts_of_that_many_replicas(tmp_path: Path) -> None:

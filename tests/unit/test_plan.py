@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from apps.sampling.settings import MoleculeSettings
 from apps.selection.registry import STRATEGIES
 from campaign.plan.build import Plan, build_plan
+from campaign.plan.stages import STAGES as STAGES_BY_NAME
 from campaign.plan.system import is_water
 from campaign.spec.model import parse_spec
 from campaign.templates import templates
@@ -56,9 +58,16 @@ WATER = "3\n\nO 0 0 0\nH 0.76 0.59 0\nH -0.76 0.59 0\n"
     ],
 )
 def test_identities_of_2026_stay(
-    system: dict[str, Any], force_field: str, molecule: str, chunk: str, tmp_path: Path
+    system: dict[str, Any],
+    force_field: str,
+    molecule: str,
+    chunk: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stored parts are found by these: raising a stage's version alone changes them."""
+    """Stored parts are found by these; raising the version of a stage alone may change them."""
+    for stage in ("prepare", "sample"):
+        monkeypatch.setitem(STAGES_BY_NAME, stage, replace(STAGES_BY_NAME[stage], version=1))
     (tmp_path / "methanol.xyz").write_text(METHANOL)
     tables = tomllib.loads(TINY) | {"system": system}
     tables["sampling"]["force_field"] = force_field
@@ -84,7 +93,11 @@ def test_water_of_another_automatic_teacher_is_another_part(
 SIMULATIONS_OF_2026 = "fdc16d97e2324b25"
 
 
-def test_dynamics_without_a_bias_keeps_the_identity_it_had_before_there_were_biases() -> None:
+def test_dynamics_without_a_bias_keeps_the_identity_it_had_before_there_were_biases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stage in ("sample", "candidates", "probe_structures"):  # whose versions were 1 then
+        monkeypatch.setitem(STAGES_BY_NAME, stage, replace(STAGES_BY_NAME[stage], version=1))
     plain, told = plan(), plan(dynamics__metadynamics=METADYNAMICS)
     for stage in ("simulate", "control"):
         assert all("metadynamics" not in part.settings["dynamics"] for part in plain.of(stage))
@@ -131,6 +144,7 @@ FROM_SELECTION = ("select", *FROM_LABELS)
         ({"system__name": "wasser"}, ()),
         ({"pretraining__ranks": 1}, ()),
         ({"pretraining__checkpoint_every_s": 9.0}, ()),
+        ({"pretraining__data_memory_MB": 9.0}, ()),
         ({"dynamics__checkpoint_every_s": 9.0}, ()),
         ({"campaign__seed": 6}, STAGES),
         ({"system__smiles": "OO"}, STAGES),

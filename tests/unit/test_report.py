@@ -14,7 +14,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from campaign.report.html import _number, render_html
+from campaign.report.html import number_in_words, render_html
 from campaign.report.inputs import Curve, FailurePicture, Limits, Model, ReportInputs, StageCost
 from campaign.report.results import report_json
 from campaign.report.write import write_report
@@ -231,4 +231,4 @@ def test_medians_that_are_not_reached_are_said() -> None:
      (None, 3, "–"), (0.0, 3, "0")],
 )  # fmt: skip
 def test_numbers_are_plain(value: float | None, digits: int, expected: str) -> None:
-    assert _number(value, digits) == expected
+    assert number_in_words(value, digits) == expected

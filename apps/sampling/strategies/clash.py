@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.sampling.native.batches import is_compiled, project
 from apps.sampling.settings import ClashSettings
 from data_store.molecules import Molecule
 from data_store.units import COVALENT_RADII_A
@@ -49,21 +50,34 @@ def pull_together(
     radii = COVALENT_RADII_A[list(molecule.numbers)]
     i, j = pairs[rng.integers(len(pairs), size=len(base))].T
     contact = rng.uniform(*settings.contact, size=len(base)) * (radii[i] + radii[j])
+    if is_compiled():
+        return project(base, molecule.bonds, i, j, contact, _PROJECTIONS)
+    return _projected(molecule, base, i, j, contact)
+
+
+def _projected(
+    molecule: Molecule,
+    base: NDArray[np.float64],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    contact: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What `apps.sampling.native` does, in numpy."""
     pulled, rows = base.copy(), np.arange(len(base))
-    lengths = [np.linalg.norm(base[:, b] - base[:, a], axis=-1) for a, b in molecule.bonds]
+    squares = [((base[:, b] - base[:, a]) ** 2).sum(-1) for a, b in molecule.bonds]
     for _ in range(_PROJECTIONS):
-        _project(pulled, rows, i, j, contact)
-        for (a, b), length in zip(molecule.bonds, lengths, strict=True):
-            _project(pulled, rows, a, b, length)
-    _project(pulled, rows, i, j, contact)
+        _put(pulled, rows, i, j, contact)
+        for (a, b), square in zip(molecule.bonds, squares, strict=True):
+            _approach(pulled, a, b, square)
+    _put(pulled, rows, i, j, contact)
     return pulled
 
 
-def _project(
+def _put(
     positions: NDArray[np.float64],
     rows: NDArray[np.int64],
-    i: NDArray[np.int64] | int,
-    j: NDArray[np.int64] | int,
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
     distance: NDArray[np.float64],
 ) -> None:
     """Give atoms i and j of each structure a distance, moving both by half, in place."""
@@ -72,3 +86,15 @@ def _project(
     change = (0.5 * (distance - length) / np.maximum(length, 1e-6))[:, None] * line
     positions[rows, i] -= change
     positions[rows, j] += change
+
+
+def _approach(positions: NDArray[np.float64], i: int, j: int, wanted: NDArray[np.float64]) -> None:
+    """Bring the squared distance of two atoms nearer to what it should be, in place.
+
+    The step (d² − r²) / (d² + r²) is that of r to d, to second order in the error, without a root.
+    """
+    line = positions[:, j] - positions[:, i]
+    squared = (line**2).sum(-1)
+    change = (0.5 * (wanted - squared) / np.maximum(wanted + squared, 1e-12))[:, None] * line
+    positions[:, i] -= change
+    positions[:, j] += change

@@ -48,29 +48,29 @@ def _mask(molecule: Molecule, atoms: set[int]) -> NDArray[np.bool_]:
 def set_distance(
     positions: NDArray[np.float64],
     pair: tuple[int, int],
-    distance_A: float,
+    distance_A: float | NDArray[np.float64],
     moving: tuple[NDArray[np.bool_], NDArray[np.bool_]],
 ) -> NDArray[np.float64]:
     """Shift both ends along their line, half each; all at j where nothing moves with i.
 
     Parameters
     ----------
-    positions : ndarray, shape (N, 3)
+    positions : ndarray, shape (..., N, 3)
     pair : tuple of int
         The ends, i and j.
-    distance_A : float
+    distance_A : float or ndarray, shape (...)
         Their new distance.
     moving : tuple of ndarray of bool, shape (N,)
         What moves with i, and with j.
     """
     i, j = pair
-    line = positions[j] - positions[i]
-    length = float(np.linalg.norm(line))
-    change = (distance_A - length) * line / length
+    line = positions[..., j, :] - positions[..., i, :]
+    length = np.linalg.norm(line, axis=-1)
+    change = ((distance_A - length) / length)[..., None, None] * line[..., None, :]
     share = 0.5 if moving[0].any() else 1.0
     moved = positions.copy()
-    moved[moving[0]] -= (1.0 - share) * change
-    moved[moving[1]] += share * change
+    moved[..., moving[0], :] -= (1.0 - share) * change
+    moved[..., moving[1], :] += share * change
     return moved
 
 

@@ -12,7 +12,7 @@ from apps.sampling.settings import PairSettings
 from data_store.molecules import Molecule
 from data_store.units import COVALENT_RADII_A
 
-__all__ = ["bring_into_contact"]
+__all__ = ["bring_into_contact", "first_contact", "turned"]
 
 
 def bring_into_contact(
@@ -42,7 +42,7 @@ def bring_into_contact(
     """
     count, atoms = base.shape[:2]
     rows = np.arange(count)
-    second = _turned(base[rng.permutation(count)], rng)
+    second = turned(base[rng.permutation(count)], rng)
     aimed_at, aiming = rng.integers(atoms, size=(2, count))
     second += (base[rows, aimed_at] - second[rows, aiming])[:, None]
     direction = rng.normal(size=(count, 3))
@@ -50,11 +50,11 @@ def bring_into_contact(
     radii = COVALENT_RADII_A[list(molecule.numbers)]
     contact = rng.uniform(*settings.contact, size=(count, 1, 1))
     distances = contact * (radii[:, None] + radii[None, :])
-    shift = _first_contact(base, second, direction, distances)
+    shift = first_contact(base, second, direction, distances)
     return np.concatenate([base, second + (shift[:, None] * direction)[:, None]], axis=1)
 
 
-def _turned(positions: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def turned(positions: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Each structure in an orientation of its own, uniform over all (Shoemake 1992)."""
     quaternions = rng.normal(size=(len(positions), 4))
     quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
@@ -63,7 +63,7 @@ def _turned(positions: NDArray[np.float64], rng: np.random.Generator) -> NDArray
     return np.asarray(positions + real * crossed + np.cross(axis, crossed))
 
 
-def _first_contact(
+def first_contact(
     first: NDArray[np.float64],
     second: NDArray[np.float64],
     direction: NDArray[np.float64],

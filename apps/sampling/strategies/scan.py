@@ -36,12 +36,12 @@ def scan_bonds(
     ratios = np.exp(rng.uniform(low, high, size=len(base)))
     nothing = np.zeros(len(molecule.numbers), dtype=bool)
     scanned = np.empty_like(base)
-    for row, (bond, ratio) in enumerate(zip(chosen, ratios, strict=True)):
-        i, j = molecule.bonds[bond]
+    for bond, (i, j) in enumerate(molecule.bonds):
         side = side_of_bond(molecule, i, j)
         moving = (nothing, side) if side is not None else (
             companions(molecule, i, j), companions(molecule, j, i)
         )  # fmt: skip
-        length = float(ratio * np.linalg.norm(rest[j] - rest[i]))
-        scanned[row] = set_distance(base[row], (i, j), length, moving)
+        rows = np.flatnonzero(chosen == bond)
+        lengths = ratios[rows] * np.linalg.norm(rest[j] - rest[i])
+        scanned[rows] = set_distance(base[rows], (i, j), lengths, moving)
     return scanned

@@ -1,0 +1,1 @@
+"""What a set of structures covers: energies, forces, contacts, bonds and duplicates, by blocks."""
