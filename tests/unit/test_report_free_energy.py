@@ -20,7 +20,6 @@ from data_store.parts import Part, write_part
 from tests.unit.test_plan import METADYNAMICS
 from tests.unit.test_report import inputs
 
-TABLE: dict[str, Any] = {**METADYNAMICS, "variables": METADYNAMICS["variables"]}
 WALKERS, MOMENTS = 8, 40
 
 
@@ -36,7 +35,7 @@ def hills() -> Hills:
 
 
 def block(model: Model, number: int = 0) -> BiasedBlock:
-    settings = MetadynamicsSettings.model_validate(TABLE)
+    settings = MetadynamicsSettings.model_validate(METADYNAMICS)
     return BiasedBlock(model, 500.0, number, settings, hills(), 3, 2.0)
 
 
@@ -76,7 +75,7 @@ def test_the_page_has_a_section_where_there_is_a_bias_and_none_where_not() -> No
 
 def test_hills_come_back_from_a_part(tmp_path: Path) -> None:
     model = Model("scratch", 25, 0)
-    dynamics = {"metadynamics": TABLE, "length_ps": 2.0}
+    dynamics = {"metadynamics": METADYNAMICS, "length_ps": 2.0}
     record = {"schema": 1, "units": ["Å"], "left_out": 3}
     found = biased_block(model, 500.0, 0, part(tmp_path, dynamics=dynamics, hills=record))
     assert found is not None
