@@ -102,7 +102,7 @@ class Variable(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    terms: tuple[Term, ...] = Field(min_length=1)
+    terms: tuple[Term, ...]
     """What is added up, each times its coefficient; all of one kind."""
 
     width: float = Field(gt=0.0)
@@ -122,6 +122,8 @@ class Variable(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self) -> Variable:
+        if not self.terms:
+            raise ValueError("terms must hold one or more")
         if len({term.kind for term in self.terms}) > 1:
             raise ValueError("terms must be of one kind: distances and counts have no common unit")
         if not self.grid_lower < self.grid_upper:
@@ -152,7 +154,7 @@ class MetadynamicsSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    variables: tuple[Variable, ...] = Field(min_length=1, max_length=2)
+    variables: tuple[Variable, ...]
     """One or two collective variables."""
 
     height_eV: float = Field(gt=0.0)
@@ -163,6 +165,12 @@ class MetadynamicsSettings(BaseModel):
 
     bias_factor: float = Field(gt=1.0)
     """γ = (T + ΔT)/T: the bias tends to all but 1/γ of the free energy, turned round; no unit."""
+
+    @model_validator(mode="after")
+    def _one_or_two(self) -> MetadynamicsSettings:
+        if not 1 <= len(self.variables) <= 2:
+            raise ValueError(f"variables must be one or two, not {len(self.variables)}")
+        return self
 
 
 def check_variables(settings: MetadynamicsSettings | None, atoms: int) -> None:

@@ -17,6 +17,7 @@ from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
 from campaign.report.coverage import shown_to_the_student
+from campaign.report.free_energy import biased_block
 from campaign.report.gallery import Block, first_failures, limits_of
 from campaign.report.inputs import (
     Control,
@@ -83,6 +84,15 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             for planned, part in made.parts("probe")
             if "arm" in planned.key
         },
+        biased=[
+            found
+            for planned, part in simulated
+            if (
+                found := biased_block(
+                    _model(planned), float(planned.key["temperature_K"]), planned.key["block"], part
+                )
+            )
+        ],
         control=_control(plan.spec.control.method, made),
         cost=_cost(events),
         predicted=predicted_rows(events),

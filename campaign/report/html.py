@@ -15,6 +15,7 @@ from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
 from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
+from campaign.report.free_energy import free_energy_figure, free_energy_rows
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
 from campaign.report.pictures import course_figure, failure_figure
@@ -114,6 +115,9 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["distances"] = plots.svg(distances_figure(inputs, inputs.reference))
     if any(found["scan"] for found in inputs.probes.values()):
         drawn["probes"] = plots.svg(probes_figure(inputs))
+    if inputs.biased:
+        rows = list(free_energy_rows(inputs.biased))
+        drawn["free_energy"] = plots.svg(free_energy_figure(rows))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.dynamics.metadynamics_settings import MetadynamicsSettings
 from campaign.coverage.measures import Coverage
 from campaign.statistics.distances import count_distances
+from campaign.statistics.free_energy import Hills
 from data_store.molecules import Molecule
 from data_store.runs import Run
 
 __all__ = [
+    "BiasedBlock",
     "Control",
     "Curve",
     "DistanceReference",
@@ -169,6 +172,31 @@ class Control:
 
 
 @dataclass(frozen=True, eq=False)
+class BiasedBlock:
+    """One block of walkers that shared a bias.
+
+    Parameters
+    ----------
+    model : Model
+    temperature_K : float
+    block : int
+    settings : MetadynamicsSettings
+    hills : Hills
+    left_out : int
+        Hills that were outside of the grid.
+    length_ps : float
+    """
+
+    model: Model
+    temperature_K: float
+    block: int
+    settings: MetadynamicsSettings
+    hills: Hills
+    left_out: int
+    length_ps: float
+
+
+@dataclass(frozen=True, eq=False)
 class ReportInputs:
     """What a report is made from.
 
@@ -196,6 +224,8 @@ class ReportInputs:
     probes : dict of Model to dict
         What probes without dynamics found (`apps.probing.probes.probe`).
     control : Control or None
+    biased : list of BiasedBlock
+        Blocks of dynamics with a bias.
     cost : dict of str to StageCost
     predicted : list of dict
         Node-hours predicted and taken (`campaign.report.predicted`).
@@ -225,6 +255,7 @@ class ReportInputs:
     reference: DistanceReference | None = None
     probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     control: Control | None = None
+    biased: list[BiasedBlock] = field(default_factory=list)
     cost: dict[str, StageCost] = field(default_factory=dict)
     predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0

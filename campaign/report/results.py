@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from campaign.report.failures import failure_kinds
+from campaign.report.free_energy import free_energy_rows
 from campaign.report.inputs import Model, ReportInputs
 from campaign.report.learning import labels_saved, learning_curve
 from campaign.report.probes import probe_rows
@@ -51,6 +52,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "probes": list(probe_rows(inputs)),
         "control_probes": inputs.control.probes if inputs.control else None,
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
+        "free_energy": list(free_energy_rows(inputs.biased)),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,

@@ -144,22 +144,22 @@ def _log_of_sum(exponents: Array) -> float:
 
 
 def reweighted_profile(
-    hills: Hills, nodes: Sequence[Array], edges: Array, variable: int = 0, after_ps: float = 0.0
+    hills: Hills, offsets: Array, edges: Array, variable: int = 0, after_ps: float = 0.0
 ) -> Profile:
     """Free energy along one variable, from where walkers were when they laid hills.
 
     Parameters
     ----------
     hills : Hills
-    nodes : sequence of ndarray
-        Even grid over which c(t) is summed, for each variable.
+    offsets : ndarray, shape (H,)
+        c(t) in eV, see `offsets_eV`.
     edges : ndarray, shape (B + 1,)
         Of the bins along the variable.
     variable : int
     after_ps : float
         Hills until then are left out as samples: the bias grew fast.
     """
-    logs = (hills.bias_before_eV - offsets_eV(hills, nodes)) / hills.kT_eV
+    logs = (hills.bias_before_eV - offsets) / hills.kT_eV
     late = hills.times_ps > after_ps
     logs, places, owners = logs[late], hills.centres[late, variable], hills.walkers[late]
     weights = np.exp(logs - logs.max(initial=-math.inf)) if len(logs) else logs

@@ -129,7 +129,7 @@ def p_of(profile: Profile) -> float:
 
 
 def profile_of(hills: Hills) -> Profile:
-    return reweighted_profile(hills, [NODES], EDGES, after_ps=LENGTH_PS / 4)
+    return reweighted_profile(hills, offsets_eV(hills, [NODES]), EDGES, after_ps=LENGTH_PS / 4)
 
 
 def test_the_reweighted_profile_is_the_exact_one_within_its_errors(hills: Hills) -> None:
@@ -185,7 +185,7 @@ def synthetic(count: int, walkers: int, variables: int = 1) -> Hills:
 def test_without_a_bias_it_is_the_histogram(variables: int) -> None:
     hills, edges = synthetic(8000, 16, variables), np.linspace(-1.5, 1.5, 7)
     grid = [np.linspace(-3.0, 3.0, 21)] * variables
-    found = reweighted_profile(hills, grid, edges, variables - 1)
+    found = reweighted_profile(hills, offsets_eV(hills, grid), edges, variables - 1)
     counts, _ = np.histogram(hills.centres[:, variables - 1], edges)
     expected = -hills.kT_eV * np.log(counts)
     differences = found.free_energy_eV - expected
@@ -196,9 +196,10 @@ def test_without_a_bias_it_is_the_histogram(variables: int) -> None:
 
 def test_what_nobody_saw_has_no_value() -> None:
     hills, edges = synthetic(160, 16), np.array([-9.0, -8.0, 0.0, 8.0])
-    found = reweighted_profile(hills, [np.linspace(-9.0, 9.0, 5)], edges)
+    offsets = offsets_eV(hills, [np.linspace(-9.0, 9.0, 5)])
+    found = reweighted_profile(hills, offsets, edges)
     assert np.isnan(found.free_energy_eV[0])
     assert np.isfinite(found.free_energy_eV[1:]).all()
-    none = reweighted_profile(hills, [np.linspace(-9.0, 9.0, 5)], edges, after_ps=1e9)
+    none = reweighted_profile(hills, offsets, edges, after_ps=1e9)
     assert np.isnan(none.free_energy_eV).all()
     assert np.isnan(none.error_eV).all()

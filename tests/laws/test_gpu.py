@@ -25,6 +25,7 @@ from tests.laws.test_compiled import (
     scattered,
     some_potential,
 )
+from tests.laws.test_metadynamics import TWO, failing_block, hills_of
 from tests.laws.training_toys import toy_potential, toy_set
 
 GPU = torch.device("cuda")
@@ -96,6 +97,15 @@ def test_blocks_that_share_a_batch_are_as_alone() -> None:
         ]
         moved = (member.state.point.positions - alone.point.positions).abs().max()
         assert float(moved) < 1e-9
+
+
+def test_hills_and_bias_are_those_of_the_cpu() -> None:
+    here = replace(_breaking(), settings=failing_block(TWO, length_ps=0.1).settings)
+    ours, theirs = (hills_of(_ran(block)) for block in (here, _there(here)))
+    assert ours.count == theirs.count > 0
+    for name in ("table", "centres", "heights"):
+        one, other = getattr(ours, name), getattr(theirs, name).cpu()
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6, equal_nan=True)
 
 
 def test_parts_are_as_large_as_the_cards_memory_allows() -> None:

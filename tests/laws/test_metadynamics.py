@@ -251,7 +251,9 @@ def test_no_table_is_no_bias_and_a_bias_moves_them() -> None:
         ({"ensemble": "nve"}, "langevin"),
         ({"metadynamics": {**ONE, "pace_fs": 0.7}}, "metadynamics.pace_fs must be a whole number"),
         ({"metadynamics": {**ONE, "bias_factor": 1.0}}, "greater than 1"),
-        ({"metadynamics": {**ONE, "variables": [STRETCH] * 3}}, "at most 2"),
+        ({"metadynamics": {**ONE, "variables": []}}, "one or two, not 0"),
+        ({"metadynamics": {**ONE, "variables": [{**STRETCH, "terms": []}]}}, "one or more"),
+        ({"metadynamics": {**ONE, "variables": [STRETCH] * 3}}, "one or two, not 3"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -30,7 +30,7 @@ def plan(**changes: Any) -> Plan:
     return build_plan(parse_spec(tables, "test", Path()))
 
 
-METADYNAMICS = {
+METADYNAMICS: dict[str, Any] = {
     "height_eV": 0.01,
     "pace_fs": 50.0,
     "bias_factor": 10.0,
