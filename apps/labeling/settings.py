@@ -1,10 +1,13 @@
-"""Settings of the labels: computed by PySCF, or published ones from a file."""
+"""Settings of the labels: computed by a labeler, or published ones from a file."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from apps.labeling.names import labeler_names
+from data_store.errors import unknown_name
 
 __all__ = ["LabelSettings", "MethodSettings"]
 
@@ -12,12 +15,16 @@ Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
 
 
 class MethodSettings(BaseModel):
-    """The ab initio method: what decides the numbers, and nothing else."""
+    """The method: what decides the numbers, and nothing else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: str = "pyscf"
-    """Name in the registry of labelers: pyscf, or one that a package brings (docs/extending.md)."""
+    """Name in the registry of labelers; follows `source`, and need not be given."""
+
+    method: str | None = None
+    """Method of a labeler that has several by name. tblite: GFN2-xTB (where none is given) or
+    GFN1-xTB. PySCF's is functional and basis."""
 
     functional: str = "PBE"
     """Exchange-correlation functional, as libxc and PySCF name it."""
@@ -43,12 +50,21 @@ class MethodSettings(BaseModel):
     spin_contamination_max: float = Field(default=0.3, gt=0.0)
     """Largest deviation of ⟨S²⟩ from S(S+1) that a label may have."""
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers: of tblite its method, of others all that is given."""
+        fields = self.model_dump(mode="json", include=set(MethodSettings.model_fields))
+        if self.labeler == "tblite":
+            return {"labeler": "tblite", "method": self.method or "GFN2-xTB"}
+        # A key younger than labels that are made: without it they are what they were.
+        return {k: v for k, v in fields.items() if k != "method" or v is not None}
+
 
 class LabelSettings(MethodSettings):
     """The ``[labels]`` table."""
 
-    source: Literal["pyscf", "file"] = "pyscf"
-    """Compute labels, with the method that `labeler` names; or import them."""
+    source: str = "pyscf"
+    """What labels come from: the name of a labeler that computes them (pyscf, tblite, or one that a
+    package brings, docs/extending.md), or "file"."""
 
     file: str | None = None
     """Extended xyz with labels (eV, eV/Å) to train and validate on, for source "file"."""
@@ -72,14 +88,53 @@ class LabelSettings(MethodSettings):
     temperatures_K: tuple[Temperature, ...] = Field(default=(500.0,), min_length=1)
     """Temperatures of the candidates in K."""
 
+    @property
+    def computed(self) -> bool:
+        """Whether a labeler computes them."""
+        return self.source != "file"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labeler_follows(cls, given: Any) -> Any:
+        """Let `labeler` be what `source` names."""
+        source = given.get("source") if isinstance(given, dict) else None
+        if not isinstance(source, str) or source in ("file", "pyscf"):
+            return given
+        if source not in (names := labeler_names()):
+            error = unknown_name("source of labels", source, ["file", *names])
+            raise ValueError(f"{error.message}; {error.hint}")
+        if given.get("labeler", source) != source:
+            raise ValueError(
+                f'labeler = "{given["labeler"]}" contradicts source = "{source}": leave it out'
+            )
+        return given | {"labeler": source}
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> LabelSettings:
+        of_pyscf = set(MethodSettings.model_fields) - {"labeler", "method"}
+        fields = LabelSettings.model_fields
+        if self.labeler == "tblite" and (
+            other := [k for k in of_pyscf if getattr(self, k) != fields[k].default]
+        ):
+            raise ValueError(
+                f'{", ".join(sorted(other))}: of source = "pyscf"; tblite has method alone'
+            )
+        if self.labeler == "pyscf" and self.method is not None:
+            raise ValueError(
+                f'method = "{self.method}": PySCF has functional and basis; tblite has methods '
+                '(source = "tblite")'
+            )
+        return self
+
     @model_validator(mode="after")
     def _source_fits(self) -> LabelSettings:
         if self.source == "file" and self.file is None:
             raise ValueError('source = "file" needs file = "….extxyz"')
-        if self.source == "pyscf" and (self.file or self.test_file):
+        if self.computed and (self.file or self.test_file):
             raise ValueError('file and test_file belong to source = "file"')
         if self.source == "file" and self.select != "random":
             raise ValueError(
-                f'select = "{self.select}" belongs to source = "pyscf"; of a file, all is used'
+                f'select = "{self.select}" belongs to source = "pyscf" or another '
+                "labeler; of a file, all is used"
             )
         return self

@@ -132,7 +132,7 @@ def _merged(req: Request) -> Part:
     labelled = structures.take(kept).with_labels(np.concatenate(energies), np.concatenate(forces))
     columns = structures_to_columns(labelled) | {"candidate": Column(np.array(kept))}
     metadata = {
-        "method": _method(req).model_dump(mode="json"),
+        "method": _method(req).identity(),
         "steps": dict(sorted(steps.items())),
         "left_out": left_out,
     }

@@ -118,7 +118,7 @@ def _built(spec: CampaignSpec) -> Plan:
         for model in finetunes
         for run in _simulations(spec, teach, label, smallest, starts, model)
     ]
-    candidates = [teach.candidates, teach.order] if spec.labels.source == "pyscf" else []
+    candidates = [teach.candidates, teach.order] if spec.labels.computed else []
     pretrained = teach.used_pretrainings(spec) if "pretrained" in spec.finetuning.arms else []
     return Plan(
         spec,
@@ -285,22 +285,10 @@ class _Teaching:
         )
 
 
-_LABEL_BOOKKEEPING = {
-    "source",
-    "file",
-    "test_file",
-    "test_count",
-    "count",
-    "candidates",
-    "select",
-    "temperatures_K",
-}
-
-
 def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
-    if labels.source == "file":
+    if not labels.computed:
         found = [
             planned_part(
                 stage,
@@ -319,7 +307,7 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
             if (brought := _brought(path)) is not None
         ]
         return found[0], found[1:]
-    method = labels.model_dump(mode="json", exclude=_LABEL_BOOKKEEPING)
+    method = labels.identity()
     series = {
         "stage": "label",
         "version": STAGES["label"].version,
@@ -367,7 +355,7 @@ def _starts(
     settings = {"count": spec.dynamics.replicas}
     if tests:
         inputs = {"test": tests}
-    elif spec.labels.source == "pyscf":
+    elif spec.labels.computed:
         inputs = {"candidates": [teach.candidates], "order": [teach.order]}
         settings["labels"] = spec.labels.count
     else:

@@ -1,6 +1,7 @@
 """Labels: forces are gradients, failures are outcomes, and each label is kept once.
 
-What holds for every labeler is tested on all that are registered, on water; the rest is PySCF's.
+What holds for every labeler is tested on all that are registered, on water; the rest is PySCF's or
+tblite's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from apps.contract import Request
 from apps.labeling.labeler import labeler_names, make_labeler
 from apps.labeling.settings import LabelSettings, MethodSettings
 from apps.labeling.task import label, merge_labels
+from apps.potential import xtb
 from apps.sampling.molecule import molecule_from_smiles
 from data_store.columns import Column
 from data_store.errors import InputError, MethodError
@@ -134,6 +136,65 @@ def test_unknown_methods_are_refused() -> None:
 def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"file|pyscf"):
         LabelSettings(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"source": "tblite", "functional": "PBE0"}, "functional: of source"),
+        ({"source": "tblite", "labeler": "pyscf"}, "contradicts"),
+        ({"source": "pyscf", "method": "GFN2-xTB"}, 'source = "tblite"'),
+        ({"source": "tblit"}, "valid: file, pyscf, tblite"),
+    ],
+)
+def test_settings_of_another_labeler_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        LabelSettings(**fields)
+
+
+def test_the_source_names_the_labeler_and_survives_json() -> None:
+    for name in labeler_names():
+        found = LabelSettings(source=name)
+        assert found.labeler == name
+        assert LabelSettings.model_validate_json(found.model_dump_json()) == found
+
+
+def test_identity_is_what_decides_the_numbers() -> None:
+    """Labels by PySCF are what they were before there was a method by name."""
+    assert set(QUICK.identity()) == set(MethodSettings.model_fields) - {"method"}
+    tight_binding = LabelSettings(source="tblite", count=3).identity()
+    assert tight_binding == {"labeler": "tblite", "method": "GFN2-xTB"}
+    assert MethodSettings.model_validate(tight_binding).identity() == tight_binding
+
+
+def test_tight_binding_methods_differ_and_their_spins_do() -> None:
+    two, one = (
+        make_labeler(MethodSettings(labeler="tblite", method=method))
+        for method in ("GFN2-xTB", "GFN1-xTB")
+    )
+    found = [labeler.label(NUMBERS, WATER, 0, 1).energy_eV for labeler in (two, one)]
+    assert abs(found[0] - found[1]) > 1.0
+    cation = two.label(NUMBERS, WATER, 1, 2)
+    assert cation.outcome == "converged"
+    assert cation.energy_eV > found[0] + 5.0, "an ionisation costs energy"
+
+
+def test_tblite_has_no_answer_as_an_outcome() -> None:
+    tight_binding = make_labeler(MethodSettings(labeler="tblite"))
+    torn = WATER.copy()
+    torn[1] = torn[0]
+    assert tight_binding.label(NUMBERS, torn, 0, 1).outcome == "not_converged"
+    with pytest.raises(InputError, match="Z >86"):
+        tight_binding.check(replace(WATER_MOLECULE, numbers=(116, 1, 1)))
+    with pytest.raises(InputError, match="valid: GFN1-xTB, GFN2-xTB"):
+        make_labeler(MethodSettings(labeler="tblite", method="GFN3-xTB"))
+
+
+def test_without_its_package_tblite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xtb, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="not installed") as refused:
+        make_labeler(MethodSettings(labeler="tblite"))
+    assert "labels.source" in str(refused.value)
 
 
 ORDER = np.array([4, 0, 5, 2, 1, 3])
