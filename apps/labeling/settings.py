@@ -72,6 +72,10 @@ class LabelSettings(MethodSettings):
     test_file: str | None = None
     """Extended xyz with labels to test on and to start dynamics from."""
 
+    same_method: tuple[str, ...] = ()
+    """Names in the frames of file and test_file (``method=…``) that are of one method; labels by
+    two methods are refused otherwise."""
+
     count: int = Field(default=60, gt=0)
     """Labels to compute."""
 

@@ -11,8 +11,11 @@ import numpy as np
 
 from apps.contract import Request, Result
 from apps.labeling.settings import MethodSettings
+from apps.labeling.surface import check_one_spin, surface_of
 from data_store.columns import Column
 from data_store.errors import InputError, MethodError
+from data_store.extxyz import frame_methods
+from data_store.fingerprints import file_digest
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
 from data_store.structure_parts import read_structures, structures_to_columns
@@ -136,7 +139,10 @@ def _merged(req: Request) -> Part:
         "steps": dict(sorted(steps.items())),
         "left_out": left_out,
     }
-    return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
+    return write_part(
+        Path(req.parts_root), req.stage, req.fingerprint, columns, metadata,
+        provenance={"surface": surface_of(_method(req).identity(), labelled)},
+    )  # fmt: skip
 
 
 def check_labels(path: Path, molecule: Molecule) -> Structures:
@@ -145,7 +151,7 @@ def check_labels(path: Path, molecule: Molecule) -> Structures:
     Raises
     ------
     InputError
-        If the file is unusable, or a frame is of another molecule or order.
+        If the file is unusable, or a frame is of another molecule, order, charge or multiplicity.
     """
     from data_store.extxyz import read_extxyz
 
@@ -158,6 +164,7 @@ def check_labels(path: Path, molecule: Molecule) -> Structures:
                 "frame of labels.file",
                 "a campaign's labels are of one molecule, all in one order",
             )
+    check_one_spin([(path, structures)])
     return structures
 
 
@@ -174,13 +181,15 @@ def import_labels(request: dict[str, Any]) -> dict[str, Any]:
     if part is None:
         (prepared,) = req.input_parts("molecule")
         molecule = Molecule.from_json(prepared.metadata["molecule"])
-        structures = check_labels(Path(req.files["labels"]), molecule)
+        file = Path(req.files["labels"])
+        structures = check_labels(file, molecule)
+        method = {"file_digest": file_digest(file), "frames_say": frame_methods(file)}
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
             structures_to_columns(structures),
             {"labels": len(structures), "left_out": []},
-            provenance={"file": Path(req.files["labels"]).name},
+            provenance={"file": file.name, "surface": surface_of(method, structures)},
         )
     return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
