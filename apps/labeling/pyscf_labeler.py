@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyscf import dft, gto, scf
 
 from apps.labeling.labeler import Label
+from apps.labeling.pyscf_names import knows_basis, nearest_bases, nearest_functionals
 from apps.labeling.settings import MethodSettings
 from data_store.elements import SYMBOLS
 from data_store.errors import InputError
@@ -34,7 +35,7 @@ class PySCFLabeler:
     Raises
     ------
     InputError
-        If PySCF knows no such functional.
+        If PySCF knows no such functional, or a dispersion correction would count twice.
     """
 
     def __init__(self, settings: MethodSettings) -> None:
@@ -45,8 +46,14 @@ class PySCFLabeler:
             raise InputError(
                 f"labels.functional = {settings.functional!r}: PySCF knows no such functional "
                 f"({error})",
-                "examples: PBE, PBE0, B3LYP, wB97X-V",
+                _nearest(nearest_functionals(settings.functional), "PBE, PBE0, B3LYP, wB97X-V"),
             ) from error
+        if settings.dispersion is not None and dft.libxc.is_nlc(settings.functional):
+            raise InputError(
+                f"labels.dispersion = {settings.dispersion!r}: labels.functional = "
+                f"{settings.functional!r} has its own (VV10): it would count twice",
+                "leave labels.dispersion out, or take a functional without VV10",
+            )
 
     def label(
         self,
@@ -71,17 +78,27 @@ class PySCFLabeler:
         return Label("not_converged", np.nan, np.full(positions.shape, np.nan), step, np.nan)
 
     def check(self, molecule: Molecule) -> None:
-        """Refuse a molecule whose elements, charge or multiplicity do not fit.
+        """Refuse a molecule whose elements, charge, multiplicity or dispersion do not fit.
 
         Raises
         ------
         InputError
             Naming what does not.
         """
-        self._molecule(
+        found = self._molecule(
             np.array(molecule.numbers), molecule.reference_positions, molecule.charge,
             molecule.multiplicity,
         )  # fmt: skip
+        if self.settings.dispersion is None:
+            return
+        refusal = _refusal_of_dispersion(self._mean_field(found))
+        if refusal:
+            raise InputError(
+                f"labels.dispersion = {self.settings.dispersion!r} has no parameters for "
+                f"labels.functional = {self.settings.functional!r}, or not for "
+                f"{molecule.formula}: {refusal}",
+                "leave labels.dispersion out, or take a functional that has it (PBE, PBE0, B3LYP)",
+            )
 
     def _molecule(
         self, numbers: NDArray[Any], positions: NDArray[np.float64], charge: int, multiplicity: int
@@ -93,12 +110,28 @@ class PySCFLabeler:
                 unit="Angstrom", verbose=0,
             )  # fmt: skip
         except Exception as error:
+            self._check_basis(sorted({SYMBOLS[int(z)] for z in numbers}))
             raise InputError(
                 f"PySCF refuses charge {charge}, multiplicity {multiplicity} and "
                 f"labels.basis = {self.settings.basis!r} for this molecule: {error}",
                 "check system.charge, system.multiplicity and labels.basis (def2-SVP, def2-TZVP, "
                 "cc-pVTZ, …)",
             ) from error
+
+    def _check_basis(self, symbols: list[str]) -> None:
+        basis = self.settings.basis
+        lacking = [symbol for symbol in symbols if not knows_basis(basis, symbol)]
+        if not lacking:
+            return
+        if any(knows_basis(basis, symbol) for symbol in ("H", "C", "O")):
+            raise InputError(
+                f"labels.basis = {basis!r} has no functions for {', '.join(lacking)}",
+                "def2-SVP and def2-TZVP reach to radon",
+            )
+        raise InputError(
+            f"labels.basis = {basis!r}: PySCF knows no such basis set",
+            _nearest(nearest_bases(basis), "def2-SVP, def2-TZVP, cc-pVTZ"),
+        )
 
     def _mean_field(self, molecule: Any) -> Any:
         settings = self.settings
@@ -149,6 +182,19 @@ class PySCFLabeler:
             return Label("not_finite", energy, forces, step, found)
         outcome: Any = "spin_contaminated" if contaminated else "converged"
         return Label(outcome, energy, forces, step, found)
+
+
+def _refusal_of_dispersion(mean_field: Any) -> str:
+    """What the dispersion correction says against this; no traceback keeps its open files."""
+    try:
+        mean_field.get_dispersion()
+    except Exception as error:
+        return str(error) or repr(error)
+    return ""
+
+
+def _nearest(found: list[str], examples: str) -> str:
+    return f"nearest: {', '.join(found)}" if found else f"examples: {examples}"
 
 
 def _run(mean_field: Any, density: Any = None) -> Any:

@@ -118,12 +118,14 @@ def _merged(req: Request) -> Part:
     kept: list[int] = []
     energies, forces, left_out = [], [], []
     steps: Counter[str] = Counter()
+    spins: list[float | None] = []  # ⟨S²⟩ of each label
     for index in range(int(req.settings["count"])):
         arrays, details = await_item(req.work_dir, item_key(index))
         if details["outcome"] != "converged":
             left_out.append({"index": index, "reason": details["outcome"]})
             continue
         steps[details["step"]] += 1
+        spins.append(details["spin_squared"])
         kept.append(int(order[index]))
         energies.append(arrays["energy"])
         forces.append(arrays["forces"])
@@ -141,7 +143,9 @@ def _merged(req: Request) -> Part:
     }
     return write_part(
         Path(req.parts_root), req.stage, req.fingerprint, columns, metadata,
-        provenance={"surface": surface_of(_method(req).identity(), labelled)},
+        provenance={
+            "surface": surface_of(_method(req).identity(), labelled), "spin_squared": spins,
+        },
     )  # fmt: skip
 
 

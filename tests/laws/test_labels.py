@@ -15,6 +15,7 @@ import pytest
 
 from apps.contract import Request
 from apps.labeling.labeler import labeler_names, make_labeler
+from apps.labeling.pyscf_names import knows_basis, nearest_bases, nearest_functionals
 from apps.labeling.settings import LabelSettings, MethodSettings
 from apps.labeling.task import label, merge_labels
 from apps.potential import xtb
@@ -90,6 +91,43 @@ def test_what_it_cannot_do_is_refused_beforehand(name: str) -> None:
     except InputError:
         return
     assert labeler.label(np.array(beyond.numbers), WATER, 0, 1).outcome
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"functional": "PBQ"}, "nearest: PBE"),
+        ({"functional": "wB97XX-V"}, "wB97X-V"),
+        ({"functional": "zzzzzz"}, "examples: PBE"),
+        ({"basis": "def2-SPV"}, "nearest: def2-SVP"),
+        ({"basis": "zzzzzz"}, "examples: def2-SVP"),
+        ({"functional": "wB97X-V", "dispersion": "d3bj"}, "count twice"),
+        ({"functional": "LDA,VWN", "dispersion": "d4"}, "no parameters for labels.functional"),
+    ],
+)
+def test_names_that_pyscf_does_not_know_come_with_the_nearest(
+    fields: dict[str, Any], said: str
+) -> None:
+    """Before anything is computed, by what `campaign validate` calls."""
+    with pytest.raises(InputError) as refused:
+        make_labeler(QUICK.model_copy(update=fields)).check(WATER_MOLECULE)
+    assert said in str(refused.value)
+
+
+def test_a_basis_that_lacks_an_element_is_told_from_none() -> None:
+    with pytest.raises(InputError, match=r"STO-3G' has no functions for Lv"):
+        make_labeler(QUICK).check(replace(WATER_MOLECULE, numbers=(116, 1, 1)))
+
+
+def test_every_name_that_is_suggested_can_be_used() -> None:
+    for wrong in ("PBQ", "wB97XX-V", "B3LPY", "PBE00", "M062Y", "B97MV", "camb3lip"):
+        assert nearest_functionals(wrong)
+        for name in nearest_functionals(wrong):
+            make_labeler(MethodSettings(functional=name))
+    for wrong in ("def3", "def2-SPV", "cc-pVTX", "6-31H*", "sto3"):
+        assert nearest_bases(wrong)
+        for name in nearest_bases(wrong):
+            assert any(knows_basis(name, symbol) for symbol in ("H", "C", "Cu", "I", "U"))
 
 
 def test_an_open_shell_has_its_spin() -> None:
@@ -232,6 +270,7 @@ def test_labels_are_kept_once_and_merged_whatever_their_grouping(tmp_path: Path,
     assert digests[0] == digests[1]
     part = open_part(tmp_path / "all" / "parts" / "label" / ("d" * 64))
     np.testing.assert_array_equal(part.read("candidate", ""), ORDER[:4])
+    assert len(part.provenance["spin_squared"]) == 4
     labelled = read_structures(part)
     alone = make_labeler(method).label(NUMBERS, labelled.positions_of(2), 0, 1)
     assert labelled.labelled_energies()[2] == pytest.approx(alone.energy_eV, abs=1e-7)
