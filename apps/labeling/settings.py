@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from apps.labeling.names import labeler_names
 from data_store.errors import unknown_name
 
-__all__ = ["LabelSettings", "MethodSettings"]
+__all__ = ["LIMITS", "LabelSettings", "MethodSettings"]
+
+LIMITS = ("limit_s", "limit_memory_MB")
+"""Resources that a label may take; they change no number."""
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
 
@@ -71,6 +74,13 @@ class LabelSettings(MethodSettings):
 
     test_file: str | None = None
     """Extended xyz with labels to test on and to start dynamics from."""
+
+    limit_s: float | None = Field(default=None, gt=0.0)
+    """Wall time that a label may take; a longer one is stopped and tried again with twice as
+    much."""
+
+    limit_memory_MB: float | None = Field(default=None, gt=0.0)
+    """Resident memory that the process of a label may take, libraries (some 200 MB) included."""
 
     same_method: tuple[str, ...] = ()
     """Names in the frames of file and test_file (``method=…``) that are of one method; labels by

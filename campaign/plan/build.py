@@ -15,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from apps.labeling.settings import LIMITS
 from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
 from apps.sampling.settings import SpeciesSettings
@@ -308,6 +309,7 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
         ]
         return found[0], found[1:]
     method = labels.identity()
+    limits = {name: value for name in LIMITS if (value := getattr(labels, name)) is not None}
     series = {
         "stage": "label",
         "version": STAGES["label"].version,
@@ -319,7 +321,7 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
     computed = planned_part(
         "label",
         f"{labels.count} labels",
-        {**method, "count": labels.count},
+        {**method, "count": labels.count, **limits},
         seed,
         inputs={
             "candidates": [teach.candidates],
@@ -327,6 +329,7 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
             "molecule": [teach.molecule],
         },
         items=items,
+        not_science=LIMITS,
     )
     return computed, []
 
