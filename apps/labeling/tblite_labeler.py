@@ -55,7 +55,13 @@ class TbliteLabeler:
         charge: int,
         multiplicity: int,
     ) -> Label:
-        """Label one structure; without self-consistency the outcome is "not_converged"."""
+        """Label one structure; without self-consistency the outcome is "not_converged".
+
+        Raises
+        ------
+        InputError
+            If charge and multiplicity do not fit the electrons.
+        """
         return self._solve(numbers, positions, charge, multiplicity)[0]
 
     def check(self, molecule: Molecule) -> None:
@@ -84,6 +90,13 @@ class TbliteLabeler:
         charge: int,
         multiplicity: int,
     ) -> tuple[Label, str]:
+        # tblite takes an odd number of electrons without unpaired ones, and says nothing.
+        electrons = int(numbers.astype(np.int64).sum()) - charge
+        if electrons < multiplicity - 1 or (electrons - multiplicity) % 2 == 0:
+            raise InputError(
+                f"{electrons} electrons (charge {charge}) do not make multiplicity {multiplicity}",
+                "check system.charge and system.multiplicity",
+            )
         method = ReferenceMethod(_NAMES[self._title], numbers.tolist(), charge, multiplicity)
         energies, forces = method.energies_and_forces(positions[None])
         energy = float(energies[0])

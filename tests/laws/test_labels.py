@@ -219,6 +219,10 @@ def test_tight_binding_methods_differ_and_their_spins_do() -> None:
 
 def test_tblite_has_no_answer_as_an_outcome() -> None:
     tight_binding = make_labeler(MethodSettings(labeler="tblite"))
+    hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
+    with pytest.raises(InputError, match="do not make multiplicity 1"):
+        tight_binding.label(np.array([8, 1]), hydroxyl, 0, 1)
+    assert tight_binding.label(np.array([8, 1]), hydroxyl, 0, 2).outcome == "converged"
     torn = WATER.copy()
     torn[1] = torn[0]
     assert tight_binding.label(NUMBERS, torn, 0, 1).outcome == "not_converged"
