@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch $(TORCH_INDEX)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mpi,xtb,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mpi,xtb,formats,dev]'
 	@touch $@
 
 launch: install

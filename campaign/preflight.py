@@ -40,6 +40,7 @@ def preflight(spec: CampaignSpec) -> None:
     """
     from apps.dynamics.criteria import judges
     from apps.dynamics.criteria_registry import criterion_rows
+    from apps.dynamics.metadynamics_settings import check_variables
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
     from apps.labeling.surface import check_one_method, check_one_spin
@@ -73,6 +74,7 @@ def preflight(spec: CampaignSpec) -> None:
     starting_potential(spec.potential, molecule.numbers, 0, spec.potential.start_from)
     if spec.control.method != "none":
         check_solves(spec.control.method, molecule)
+    check_variables(spec.dynamics.metadynamics, len(molecule.numbers))
     judges(spec.dynamics.criteria)
     criterion_rows(spec.dynamics)
     _check_ranks(spec)

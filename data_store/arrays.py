@@ -12,7 +12,7 @@ and nothing synced, which is the business of whoever puts the folder in its plac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from data_store.columns import Column
 from data_store.errors import StoreError
 
-__all__ = ["SHARD_BYTES", "ArrayReader", "Rows", "write_arrays"]
+__all__ = ["SHARD_BYTES", "ArrayReader", "Rows", "make_group", "write_arrays", "write_blocks"]
 
 SHARD_BYTES = 1 << 30
 """Most bytes of values in one file."""
@@ -35,23 +35,25 @@ _CHUNK_BYTES = 64 * 1024
 _GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {"schema": 1}}
 
 
-def _layout(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
-    """Rows in a chunk and in a file."""
+def _layout(shape: Sequence[int], itemsize: int, most_rows: int | None) -> tuple[int, int]:
+    """Rows in a chunk and in a file, of at least so many rows where not all are in one."""
     row_bytes = max(1, itemsize * int(np.prod(shape[1:], dtype=np.int64)))
     rows = 1 << max(0, (_CHUNK_BYTES // row_bytes).bit_length() - 1)
     if shape[0] <= rows:
         return (max(1, shape[0]),) * 2
-    chunks = min(-(-shape[0] // rows), max(1, SHARD_BYTES // (rows * row_bytes)))
-    return rows, rows * chunks
+    allowed = SHARD_BYTES // (rows * row_bytes) if most_rows is None else -(-most_rows // rows)
+    return rows, rows * min(-(-shape[0] // rows), max(1, allowed))
 
 
-def _metadata(values: NDArray[Any], unit: str) -> dict[str, Any]:
+def _metadata(
+    shape: Sequence[int], dtype: np.dtype[Any], unit: str, rows_in_file: int | None = None
+) -> dict[str, Any]:
     """Metadata of a Zarr v3 array (zarr-specs.readthedocs.io, core 3.1, sharding 1.0)."""
-    rows, rows_in_file = _layout(values.shape, values.dtype.itemsize)
-    tail = [max(1, n) for n in values.shape[1:]]
+    rows, rows_in_file = _layout(shape, dtype.itemsize, rows_in_file)
+    tail = [max(1, n) for n in shape[1:]]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     codecs: list[dict[str, Any]] = [
-        little if values.dtype.itemsize > 1 else {"name": "bytes"},
+        little if dtype.itemsize > 1 else {"name": "bytes"},
         {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
     ]
     if rows < rows_in_file:
@@ -59,15 +61,15 @@ def _metadata(values: NDArray[Any], unit: str) -> dict[str, Any]:
         inner = {"chunk_shape": [rows, *tail], "codecs": codecs, "index_codecs": index}
         codecs = [{"name": "sharding_indexed", "configuration": inner}]
     return {
-        "shape": list(values.shape),
-        "data_type": values.dtype.name,
+        "shape": list(shape),
+        "data_type": dtype.name,
         "chunk_grid": {
             "name": "regular",
             "configuration": {"chunk_shape": [rows_in_file, *tail]},
         },
         # Its files lie in the folder of the array, without folders of their own.
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": False if values.dtype.kind == "b" else 0,
+        "fill_value": False if dtype.kind == "b" else 0,
         "codecs": codecs,
         "attributes": {"unit": unit},
     }
@@ -111,12 +113,11 @@ def write_arrays(group_path: Path, columns: Mapping[str, Column]) -> None:
     for name, column in columns.items():
         if column.values.ndim == 0:
             raise StoreError(f"column {name!r} is a scalar", "put it into the metadata")
-    group_path.mkdir(parents=True)
-    (group_path / "zarr.json").write_text(json.dumps(_GROUP), encoding="utf-8")
+    make_group(group_path)
     opened = _all_of(
         [
-            _opening(group_path / name, create=True, metadata=_metadata(*column))
-            for name, column in columns.items()
+            _opening(group_path / name, create=True, metadata=_metadata(v.shape, v.dtype, unit))
+            for name, (v, unit) in columns.items()
         ]
     )
     _all_of(
@@ -126,6 +127,53 @@ def write_arrays(group_path: Path, columns: Mapping[str, Column]) -> None:
             if column.values.size
         ]
     )
+
+
+def make_group(group_path: Path) -> None:
+    """Make a group without arrays."""
+    group_path.mkdir(parents=True)
+    (group_path / "zarr.json").write_text(json.dumps(_GROUP), encoding="utf-8")
+
+
+def write_blocks(
+    path: Path,
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    unit: str,
+    rows_in_file: int,
+    blocks: Iterable[NDArray[Any]],
+) -> None:
+    """Write a new array of which memory is to hold no more than a file at a time.
+
+    Parameters
+    ----------
+    path : Path
+    shape, dtype, unit
+        Of the whole.
+    rows_in_file : int
+        Rows at least that a file holds.
+    blocks : iterable of ndarray
+        Rows in order, of any number each, together as many as the shape says.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses.
+    """
+    metadata = _metadata(shape, dtype, unit, rows_in_file)
+    (array,) = _all_of([_opening(path, create=True, metadata=metadata)])
+    whole = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
+    file = np.empty((min(whole, shape[0]), *shape[1:]), dtype=dtype)
+    written = held = 0
+    for block in blocks:
+        taken = 0
+        while taken < len(block):
+            more = min(len(block) - taken, len(file) - held)
+            file[held : held + more] = block[taken : taken + more]
+            taken, held = taken + more, held + more
+            if held == len(file) or written + held == shape[0]:
+                _all_of([array[written : written + held].write(file[:held])])
+                written, held = written + held, 0
 
 
 def _all_of(futures: Sequence[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_store.errors import InputError
+from data_store.errors import InputError, StoreError
 from data_store.structures import TIER_CODES, TIERS, Structures, concatenate
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["extxyz_bytes", "frame_methods", "read_extxyz", "write_extxyz"]
+__all__ = [
+    "extxyz_bytes",
+    "frame_methods",
+    "read_extxyz",
+    "write_extxyz",
+    "write_extxyz_blocks",
+]
 
 _ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
 _FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
@@ -104,8 +111,18 @@ def _labelled(path: Path, index: int, atoms: Atoms) -> Structures:
             )
     if np.shape(forces) != (len(atoms), 3) or np.size(energy) != 1:
         raise InputError(f"{path}: frame {index} has labels of the wrong shape")
-    periodic = bool(atoms.pbc.any())
-    return Structures.from_dense(
+    try:
+        return _structures(index, atoms, energy, forces)
+    except (StoreError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: frame {index} is no structure: {error}", "remove or mend that frame"
+        ) from error
+
+
+def _structures(index: int, atoms: Atoms, energy: Any, forces: Any) -> Structures:
+    """A frame whose labels have their shapes."""
+    pbc = np.asarray(atoms.pbc, dtype=bool)
+    structures = Structures.from_dense(
         atoms.numbers,
         atoms.positions[None],
         energies=np.asarray(energy, dtype=np.float64).reshape(1),
@@ -115,8 +132,9 @@ def _labelled(path: Path, index: int, atoms: Atoms) -> Structures:
         tiers=TIER_CODES.get(str(atoms.info.get("tier")), TIER_CODES["imported"]),
         parents=np.array([_whole(atoms.info, "parent", 0 if _TIME in atoms.info else index)]),
         frames=np.array([_whole(atoms.info, "frame", _whole(atoms.info, _TIME, 0))]),
-        cell=np.asarray(atoms.cell) if periodic else None,
     )
+    cell = np.where(pbc[:, None], np.asarray(atoms.cell, dtype=np.float64), 0.0)
+    return replace(structures, cells=cell[None], pbc=pbc[None])
 
 
 def _whole(info: dict[str, Any], name: str, default: int) -> int:
@@ -163,11 +181,23 @@ def write_extxyz(path: Path, structures: Structures) -> None:
     InputError
         If the file cannot be written.
     """
+    write_extxyz_blocks(path, iter([structures]))
+
+
+def write_extxyz_blocks(path: Path, blocks: Iterator[Structures]) -> None:
+    """Write blocks of structures, one after the other, as `write_extxyz` does.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as handle:
-            for index in range(len(structures)):
-                handle.writelines(_frame(structures, index))
+            for structures in blocks:
+                for index in range(len(structures)):
+                    handle.writelines(_frame(structures, index))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", "choose another file") from error
 

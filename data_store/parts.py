@@ -33,7 +33,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -53,7 +53,12 @@ from data_store.renames import put_in_place
 from data_store.work import sync_folder
 
 __all__ = [
+    "ARRAYS",
     "Part",
+    "bytes_of",
+    "column_header",
+    "commit_part",
+    "content_digest",
     "find_part",
     "glance_at_part",
     "is_made",
@@ -64,7 +69,7 @@ __all__ = [
     "write_part",
 ]
 
-_ARRAYS = "data.zarr"
+ARRAYS = "data.zarr"
 _THREADS = 4
 """Files hashed or synced at a time."""
 
@@ -157,7 +162,7 @@ class Part:
                     f"column {name!r} of {self.path} is in {stored or 'no unit'!r}, not {unit!r}",
                     "convert where the data enter, in an adapter",
                 )
-        return ArrayReader(self.path / _ARRAYS, tuple(units))
+        return ArrayReader(self.path / ARRAYS, tuple(units))
 
     def file(self, name: str) -> Path:
         """Path of a file or attachment.
@@ -218,12 +223,22 @@ def content_digest(
     hasher = hashlib.sha256()
     for name in sorted(columns):
         values, unit = columns[name]
-        hasher.update(canonical_json([name, values.dtype.str, list(values.shape), unit]).encode())
-        hasher.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        hasher.update(column_header(name, values.dtype.str, values.shape, unit))
+        hasher.update(bytes_of(values))
     for name in sorted(files):
         hasher.update(canonical_json([name, hashlib.sha256(files[name]).hexdigest()]).encode())
     hasher.update(canonical_json(dict(metadata)).encode())
     return hasher.hexdigest()
+
+
+def column_header(name: str, dtype: str, shape: Sequence[int], unit: str) -> bytes:
+    """What is hashed of a column before its values."""
+    return canonical_json([name, dtype, list(shape), unit]).encode()
+
+
+def bytes_of(values: NDArray[Any]) -> memoryview:
+    """The values as they lie in memory, row by row."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def write_part(
@@ -270,10 +285,7 @@ def write_part(
     """
     checked = {name: column.checked(name) for name, column in sorted(columns.items())}
     content = dict(files or {})
-    manifest = {
-        "schema": SCHEMA,
-        "stage": stage,
-        "fingerprint": fingerprint,
+    said = {
         "columns": {
             name: {"dtype": c.values.dtype.str, "shape": list(c.values.shape), "unit": c.unit}
             for name, c in checked.items()
@@ -282,17 +294,49 @@ def write_part(
         "content_files": sorted(content),
         "provenance": make_provenance(**dict(provenance or {})),
     }
+
+    def fill(aside: Path, pool: Executor) -> str:
+        digest = pool.submit(content_digest, checked, metadata, content)
+        write_arrays(aside / ARRAYS, checked)
+        for name, data in {**content, **dict(attachments or {})}.items():
+            (aside / name).write_bytes(data)
+        return digest.result()
+
+    return commit_part(parts_root, stage, fingerprint, said, fill)
+
+
+def commit_part(
+    parts_root: Path,
+    stage: str,
+    fingerprint: str,
+    said: Mapping[str, Any],
+    fill: Callable[[Path, Executor], str],
+) -> Part:
+    """Let a folder be filled aside, seal it, and put it in its place, whole or not at all.
+
+    Parameters
+    ----------
+    parts_root : Path
+    stage, fingerprint : str
+    said : mapping
+        Columns, metadata, content files and provenance, for the manifest.
+    fill : callable
+        Writes arrays and files into the folder, with threads at hand; the content digest.
+
+    Raises
+    ------
+    WorkspaceError, LostError
+        As `write_part`.
+    """
+    manifest = {"schema": SCHEMA, "stage": stage, "fingerprint": fingerprint, **said}
     target = part_path(parts_root, stage, fingerprint)
     aside = target.with_name(f".{fingerprint[:16]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with _removed_on_failure(aside), ThreadPoolExecutor(_THREADS) as pool:
-            digest = pool.submit(content_digest, checked, metadata, content)
             aside.mkdir(parents=True)
-            write_arrays(aside / _ARRAYS, checked)
-            for name, data in {**content, **dict(attachments or {})}.items():
-                (aside / name).write_bytes(data)
-            _seal(aside, manifest | {"digest": digest.result()}, pool)
-        ours = put_in_place(aside, target, digest.result())
+            digest = fill(aside, pool)
+            _seal(aside, manifest | {"digest": digest}, pool)
+        ours = put_in_place(aside, target, digest)
         sync_folder(target.parent)
     except OSError as error:
         raise WorkspaceError(

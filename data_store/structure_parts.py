@@ -16,11 +16,21 @@ from data_store.columns import Column
 from data_store.parts import Part
 from data_store.structures import Structures
 
-__all__ = ["StructureReader", "count_structures", "read_structures", "structures_to_columns"]
+__all__ = [
+    "PER_ATOM",
+    "PER_STRUCTURE",
+    "StructureReader",
+    "count_structures",
+    "read_structures",
+    "structures_to_columns",
+]
 
 _OFFSETS_READ = 1 << 17
-_PER_ATOM = {"numbers": "", "positions": "Å", "forces": "eV/Å"}
-_PER_STRUCTURE = {
+
+PER_ATOM = {"numbers": "", "positions": "Å", "forces": "eV/Å"}
+"""Columns with a row for each atom, and their units."""
+
+PER_STRUCTURE = {
     "cells": "Å",
     "pbc": "",
     "charges": "",
@@ -30,12 +40,13 @@ _PER_STRUCTURE = {
     "frames": "",
     "energies": "eV",
 }
+"""Columns with a row for each structure, and their units."""
 
 
 def structures_to_columns(structures: Structures) -> dict[str, Column]:
     """Columns that hold these structures."""
     columns = {"offsets": Column(structures.offsets)}
-    for name, unit in {**_PER_ATOM, **_PER_STRUCTURE}.items():
+    for name, unit in {**PER_ATOM, **PER_STRUCTURE}.items():
         value = getattr(structures, name)
         if value is not None:
             columns[name] = Column(value, unit)
@@ -73,9 +84,9 @@ class StructureReader:
 
     def __init__(self, part: Part) -> None:
         self._count = count_structures(part)
-        self._per_atom = [name for name in _PER_ATOM if name in part.units]
-        self._per_structure = [name for name in _PER_STRUCTURE if name in part.units]
-        units = {"offsets": "", **_PER_ATOM, **_PER_STRUCTURE}
+        self._per_atom = [name for name in PER_ATOM if name in part.units]
+        self._per_structure = [name for name in PER_STRUCTURE if name in part.units]
+        units = {"offsets": "", **PER_ATOM, **PER_STRUCTURE}
         names = ("offsets", *self._per_atom, *self._per_structure)
         self._arrays = part.arrays({name: units[name] for name in names})
 

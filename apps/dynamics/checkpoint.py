@@ -10,6 +10,7 @@ import torch
 
 from apps.dynamics.engine import Failure, State
 from apps.dynamics.integrators import PhasePoint
+from apps.dynamics.metadynamics import Hills
 from data_store.work import load_item, save_item
 
 __all__ = ["load_state", "save_state"]
@@ -37,6 +38,10 @@ def save_state(folder: Path, state: State) -> None:
         "saved": [[row[0], row[1], row[3], row[4]] for row in state.saved],
         "replica_steps": state.replica_steps,
     }
+    if state.hills is not None:
+        kept, names = state.hills.laid(), ("table", "centres", "heights")
+        arrays |= {f"hills_{n}": getattr(kept, n).cpu().numpy() for n in names}
+        metadata |= {"hills_laid": kept.count, "hills_room": len(state.hills.heights)}
     save_item(folder, _KEY, arrays, metadata)
 
 
@@ -64,4 +69,14 @@ def load_state(folder: Path, device: torch.device) -> State | None:
             for row, (replica, step, potential, kinetic) in enumerate(metadata["saved"])
         ],
         replica_steps=metadata["replica_steps"],
+        hills=_hills(arrays, metadata, device),
     )
+
+
+def _hills(arrays: dict[str, Any], metadata: dict[str, Any], device: torch.device) -> Hills | None:
+    if "hills_table" not in arrays:
+        return None
+    table, centres, heights = (
+        torch.from_numpy(arrays[f"hills_{n}"]).to(device) for n in ("table", "centres", "heights")
+    )
+    return Hills(table, centres, heights, metadata["hills_laid"]).with_room(metadata["hills_room"])

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria import Watched, first_failure
 from apps.dynamics.integrators import INTEGRATORS, ForceFunction, PhasePoint, Thermostat
+from apps.dynamics.metadynamics import Bias, Hills, biased, deposit, no_hills
 from apps.dynamics.noise import Noise
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy, maxwell_boltzmann
@@ -77,6 +78,15 @@ class Block:
         """Steps of a replica that survives."""
         return self.settings.steps_of(self.settings.length_ps * 1000.0)
 
+    @property
+    def bias(self) -> Bias | None:
+        """Bias that its replicas share and build, where there is one."""
+        table = self.settings.metadynamics
+        if table is None:
+            return None
+        pace = self.settings.steps_of(table.pace_fs)
+        return Bias(table, self.temperature_K, self.replicas, pace, self.total_steps // pace)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -121,6 +131,8 @@ class State:
         (replica, step, positions float32, potential energy, kinetic energy) at the save stride.
     replica_steps : int
         Steps times replicas that were computed.
+    hills : Hills or None
+        Of the bias, where there is one. Energies of the point are without it, forces with it.
     """
 
     step: int
@@ -131,6 +143,7 @@ class State:
     last_frames: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     saved: list[tuple[int, int, NDArray[np.float32], float, float]] = field(default_factory=list)
     replica_steps: int = 0
+    hills: Hills | None = None
 
 
 def start_block(block: Block, positions: Tensor) -> State:
@@ -148,10 +161,12 @@ def start_block(block: Block, positions: Tensor) -> State:
         at_rest=block.settings.ensemble == "nve",
     ).to(block.device)  # fmt: skip
     x = positions.to(block.device, torch.float64)
-    energies, forces = block.force_function(x)
+    bias = block.bias
+    hills = None if bias is None else no_hills(bias, block.device)
+    energies, forces = _forces(block, hills)(x)
     point = PhasePoint(x, velocities, forces, energies)
     ring = x.new_zeros(block.settings.keep_frames, *x.shape)
-    state = State(0, torch.arange(block.replicas, device=block.device), point, ring)
+    state = State(0, torch.arange(block.replicas, device=block.device), point, ring, hills=hills)
     _observe(block, state, torch.ones(block.replicas, dtype=torch.bool, device=block.device))
     compact(state)
     return state
@@ -188,17 +203,28 @@ def segment(block: Block, state: State, noise: Tensor) -> None:
     """
     block.begin_segment()
     settings, steps = block.settings, len(noise)
-    step_of = INTEGRATORS[settings.ensemble]
+    step_of, bias = INTEGRATORS[settings.ensemble], block.bias
+    forces = _forces(block, state.hills)
     thermostat = Thermostat(block.temperature_K, settings.friction_per_ps * 1e-3)
     sound = torch.ones(len(state.alive), dtype=torch.bool, device=block.device)
     for index in range(steps):
         state.point = step_of(
-            state.point, block.force_function, block.watched.masses_amu, settings.timestep_fs,
+            state.point, forces, block.watched.masses_amu, settings.timestep_fs,
             thermostat, noise[index],
         )  # fmt: skip
         state.step += 1
         _observe(block, state, sound)
+        if bias is not None and state.hills is not None:
+            deposit(bias, state.hills, state.step, state.point.positions, state.alive, sound)
     state.replica_steps += steps * len(state.alive)
+
+
+def _forces(block: Block, hills: Hills | None) -> ForceFunction:
+    """Of the block, with those of its bias where there is one."""
+    bias = block.bias
+    if bias is None or hills is None:
+        return block.force_function
+    return biased(bias, hills, block.force_function)
 
 
 def _observe(block: Block, state: State, sound: Tensor) -> None:

@@ -6,6 +6,8 @@ are put end to end for a segment and dealt out after it. Each block keeps its ow
 checkpoints, and knows nothing of its company: it may go on tomorrow in another, or alone. Those
 that lag run until they have caught up with the others, so that all in a batch are at the same step.
 
+Blocks with a bias of their own (`apps.dynamics.metadynamics`) never share a batch.
+
 Where the forces of a replica do not depend on who else is in the batch to the bit (see
 `apps.dynamics.engine`), neither do its runs.
 """
@@ -118,8 +120,9 @@ def _advance(members: Sequence[Member], coming: Sequence[Noise]) -> None:
         for m, noise in zip(members, coming, strict=True)
     ]  # fmt: skip
     block = members[0].block
-    if len(members) == 1:
-        segment(block, members[0].state, drawn[0])
+    if len(members) == 1 or block.bias:
+        for member, noise in zip(members, drawn, strict=True):
+            segment(member.block, member.state, noise)
     else:
         together = _joined([member.state for member in members])
         one_for_all = block.settings.ensemble == "nve"

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from apps.dynamics.criteria_registry import in_order
+from apps.dynamics.metadynamics_settings import MetadynamicsSettings
 from data_store.errors import InputError
 
 __all__ = ["DynamicsSettings"]
@@ -80,6 +89,18 @@ class DynamicsSettings(BaseModel):
     checkpoint_every_s: float = Field(default=30.0, gt=0.0)
     """Seconds between checkpoints: a resource, no part of any identity."""
 
+    metadynamics: MetadynamicsSettings | None = None
+    """Well-tempered metadynamics, each block with a bias of its own; without the table there is no
+    bias (docs/metadynamics.md)."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Identities and parts older than the table stay what they were."""
+        written: dict[str, Any] = handler(self)
+        if written.get("metadynamics", False) is None:
+            del written["metadynamics"]
+        return written
+
     @field_validator("criteria")
     @classmethod
     def _in_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,17 +115,28 @@ class DynamicsSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> DynamicsSettings:
+        biased = self.metadynamics
         for name, time_fs in (
             ("length_ps", self.length_ps * 1000.0),
             ("check_stride_fs", self.check_stride_fs),
             ("keep_stride_fs", self.keep_stride_fs),
             ("save_stride_ps", self.save_stride_ps * 1000.0),
+            *([("metadynamics.pace_fs", biased.pace_fs)] if biased else []),
         ):
             steps = time_fs / self.timestep_fs
             if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:
                 raise ValueError(
                     f"{name} must be a whole number of time steps of {self.timestep_fs} fs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _biased_at_a_temperature(self) -> DynamicsSettings:
+        if self.metadynamics is not None and self.ensemble != "langevin":
+            raise ValueError(
+                'metadynamics wants ensemble = "langevin": a bias that grows keeps no energy, and '
+                "its heights need a temperature"
+            )
         return self
 
     def steps_of(self, time_fs: float) -> int:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.contract import Request, Result
+from apps.dynamics.hill_columns import hill_columns, hills_record
+from apps.dynamics.metadynamics_settings import check_variables
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.sources import Forces, ForcesOf, forces_of_method, forces_of_model
 from data_store.columns import Column
@@ -144,6 +146,7 @@ def _block(req: Request, forces: Forces) -> Any:
     from apps.dynamics.engine import Block
 
     settings, temperature = _settings(req), float(req.key["temperature_K"])
+    check_variables(settings.metadynamics, len(_molecule(req).numbers))
     return Block(
         force_function=forces.function,
         watched=_watched(req, _molecule(req), settings, temperature, forces.device),
@@ -230,6 +233,9 @@ def _write(req: Request, block: Any, state: Any, recorded: dict[str, Any]) -> Pa
     settings = block.settings.model_dump(mode="json", exclude=_NOT_OF_A_BLOCK)
     metadata = {**req.key, **coded, "criteria": settings["criteria"], "dynamics": settings}
     metadata |= recorded
+    if block.bias is not None:
+        columns |= hill_columns(block.bias, state.hills, block.settings.timestep_fs)
+        metadata |= {"hills": hills_record(block.bias, state.hills)}
     return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
 
 
@@ -285,8 +291,10 @@ def _last_frame_columns(state: Any, settings: DynamicsSettings) -> dict[str, Col
 
 def _failures(part: Part) -> dict[str, float]:
     times, outcomes = part.read("run_time", "ps"), part.read("run_outcome", "")
-    return {
+    found = {
         "replicas": float(len(times)),
         "failures": float((outcomes == 1).sum()),
         "exposure_ps": float(times.sum()),
     }
+    hills: Any = part.metadata.get("hills")
+    return found | ({"hills_left_out": float(hills["left_out"])} if hills else {})

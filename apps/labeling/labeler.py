@@ -36,7 +36,7 @@ class Label:
     step : str
         Which attempt of the fallback chain gave it.
     spin_squared : float
-        ⟨S²⟩.
+        ⟨S²⟩; NaN where the method has none.
     """
 
     outcome: Outcome
@@ -68,13 +68,23 @@ def _pyscf(settings: MethodSettings) -> Labeler:
     return PySCFLabeler(settings)
 
 
-def _tblite(settings: MethodSettings) -> Labeler:
-    from apps.labeling.tblite_labeler import TbliteLabeler
+def _gfn1(settings: MethodSettings) -> Labeler:
+    from apps.labeling.tblite_labeler import TBLiteLabeler
 
-    return TbliteLabeler(settings)
+    return TBLiteLabeler(settings, "GFN1-xTB")
 
 
-LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {"pyscf": _pyscf, "tblite": _tblite}
+def _gfn2(settings: MethodSettings) -> Labeler:
+    from apps.labeling.tblite_labeler import TBLiteLabeler
+
+    return TBLiteLabeler(settings, "GFN2-xTB")
+
+
+LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {
+    "pyscf": _pyscf,
+    "gfn2-xtb": _gfn2,
+    "gfn1-xtb": _gfn1,
+}
 """Built-in labelers by name (`BUILT_IN`)."""
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from apps.plug_ins import PlugIns
 
-__all__ = ["BUILT_IN", "PLUG_INS", "labeler_names"]
+__all__ = ["BUILT_IN", "OF_TBLITE", "PLUG_INS", "labeler_names"]
 
-BUILT_IN = ("pyscf", "tblite")
+BUILT_IN = ("pyscf", "gfn2-xtb", "gfn1-xtb")
 """Labelers of this project."""
+
+OF_TBLITE = {"GFN2-xTB": "gfn2-xtb", "GFN1-xTB": "gfn1-xtb"}
+"""Labelers by the name of tblite's method."""
 
 PLUG_INS = PlugIns(
     "campaign.labelers", "labeler", "labels.source", BUILT_IN,

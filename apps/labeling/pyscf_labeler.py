@@ -35,7 +35,7 @@ class PySCFLabeler:
     Raises
     ------
     InputError
-        If PySCF knows no such functional, or a dispersion correction would count twice.
+        If PySCF knows no such functional.
     """
 
     def __init__(self, settings: MethodSettings) -> None:
@@ -48,12 +48,6 @@ class PySCFLabeler:
                 f"({error})",
                 _nearest(nearest_functionals(settings.functional), "PBE, PBE0, B3LYP, wB97X-V"),
             ) from error
-        if settings.dispersion is not None and dft.libxc.is_nlc(settings.functional):
-            raise InputError(
-                f"labels.dispersion = {settings.dispersion!r}: labels.functional = "
-                f"{settings.functional!r} has its own (VV10): it would count twice",
-                "leave labels.dispersion out, or take a functional without VV10",
-            )
 
     def label(
         self,
@@ -78,27 +72,36 @@ class PySCFLabeler:
         return Label("not_converged", np.nan, np.full(positions.shape, np.nan), step, np.nan)
 
     def check(self, molecule: Molecule) -> None:
-        """Refuse a molecule whose elements, charge, multiplicity or dispersion do not fit.
+        """Refuse a molecule or a dispersion correction that does not fit.
 
         Raises
         ------
         InputError
-            Naming what does not.
+            If elements, charge or multiplicity do not fit, or dispersion does not fit functional.
         """
-        found = self._molecule(
+        checked = self._molecule(
             np.array(molecule.numbers), molecule.reference_positions, molecule.charge,
             molecule.multiplicity,
         )  # fmt: skip
-        if self.settings.dispersion is None:
-            return
-        refusal = _refusal_of_dispersion(self._mean_field(found))
-        if refusal:
+        if self.settings.dispersion is not None:
+            self._check_dispersion(checked)
+
+    def _check_dispersion(self, molecule: Any) -> None:
+        settings, mean_field = self.settings, self._mean_field(molecule)
+        named = f"labels.dispersion = {settings.dispersion!r}"
+        if mean_field.do_nlc():
             raise InputError(
-                f"labels.dispersion = {self.settings.dispersion!r} has no parameters for "
-                f"labels.functional = {self.settings.functional!r}, or not for "
-                f"{molecule.formula}: {refusal}",
-                "leave labels.dispersion out, or take a functional that has it (PBE, PBE0, B3LYP)",
+                f"{named}: {settings.functional} has dispersion of its own (VV10), which would "
+                "count twice",
+                "leave out labels.dispersion, or take a functional without VV10",
             )
+        try:
+            mean_field.get_dispersion()
+        except RuntimeError as error:
+            raise InputError(
+                f"{named}: no parameters for labels.functional = {settings.functional!r} ({error})",
+                "leave out labels.dispersion, or take PBE, PBE0, B3LYP, …",
+            ) from error
 
     def _molecule(
         self, numbers: NDArray[Any], positions: NDArray[np.float64], charge: int, multiplicity: int
@@ -182,15 +185,6 @@ class PySCFLabeler:
             return Label("not_finite", energy, forces, step, found)
         outcome: Any = "spin_contaminated" if contaminated else "converged"
         return Label(outcome, energy, forces, step, found)
-
-
-def _refusal_of_dispersion(mean_field: Any) -> str:
-    """What the dispersion correction says against this; no traceback keeps its open files."""
-    try:
-        mean_field.get_dispersion()
-    except Exception as error:
-        return str(error) or repr(error)
-    return ""
 
 
 def _nearest(found: list[str], examples: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from apps.labeling.names import labeler_names
+from apps.labeling.names import OF_TBLITE, labeler_names
 from data_store.errors import unknown_name
 
 __all__ = ["LIMITS", "LabelSettings", "MethodSettings"]
@@ -24,10 +24,6 @@ class MethodSettings(BaseModel):
 
     labeler: str = "pyscf"
     """Name in the registry of labelers; follows `source`, and need not be given."""
-
-    method: str | None = None
-    """Method of a labeler that has several by name. tblite: GFN2-xTB (where none is given) or
-    GFN1-xTB. PySCF's is functional and basis."""
 
     functional: str = "PBE"
     """Exchange-correlation functional, as libxc and PySCF name it."""
@@ -54,12 +50,8 @@ class MethodSettings(BaseModel):
     """Largest deviation of ⟨S²⟩ from S(S+1) that a label may have."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers: of tblite its method, of others all that is given."""
-        fields = self.model_dump(mode="json", include=set(MethodSettings.model_fields))
-        if self.labeler == "tblite":
-            return {"labeler": "tblite", "method": self.method or "GFN2-xTB"}
-        # A key younger than labels that are made: without it they are what they were.
-        return {k: v for k, v in fields.items() if k != "method" or v is not None}
+        """What decides the numbers."""
+        return self.model_dump(mode="json", include=set(MethodSettings.model_fields))
 
 
 class LabelSettings(MethodSettings):
@@ -68,6 +60,9 @@ class LabelSettings(MethodSettings):
     source: str = "pyscf"
     """What labels come from: the name of a labeler that computes them (pyscf, tblite, or one that a
     package brings, docs/extending.md), or "file"."""
+
+    method: str | None = None
+    """Method of tblite: GFN2-xTB (where none is given) or GFN1-xTB."""
 
     file: str | None = None
     """Extended xyz with labels (eV, eV/Å) to train and validate on, for source "file"."""
@@ -110,34 +105,25 @@ class LabelSettings(MethodSettings):
     @model_validator(mode="before")
     @classmethod
     def _labeler_follows(cls, given: Any) -> Any:
-        """Let `labeler` be what `source` names."""
+        """Let `labeler` be what `source` and `method` name."""
         source = given.get("source") if isinstance(given, dict) else None
         if not isinstance(source, str) or source in ("file", "pyscf"):
             return given
-        if source not in (names := labeler_names()):
-            error = unknown_name("source of labels", source, ["file", *names])
-            raise ValueError(f"{error.message}; {error.hint}")
-        if given.get("labeler", source) != source:
+        named = source
+        if source == "tblite":
+            named = _known("method of tblite", given.get("method") or "GFN2-xTB", OF_TBLITE)
+        else:
+            _known("source of labels", source, {"file": "", "tblite": ""} | _by_name())
+        if given.get("labeler", named) != named:
             raise ValueError(
                 f'labeler = "{given["labeler"]}" contradicts source = "{source}": leave it out'
             )
-        return given | {"labeler": source}
+        return given | {"labeler": named}
 
     @model_validator(mode="after")
     def _method_fits(self) -> LabelSettings:
-        of_pyscf = set(MethodSettings.model_fields) - {"labeler", "method"}
-        fields = LabelSettings.model_fields
-        if self.labeler == "tblite" and (
-            other := [k for k in of_pyscf if getattr(self, k) != fields[k].default]
-        ):
-            raise ValueError(
-                f'{", ".join(sorted(other))}: of source = "pyscf"; tblite has method alone'
-            )
-        if self.labeler == "pyscf" and self.method is not None:
-            raise ValueError(
-                f'method = "{self.method}": PySCF has functional and basis; tblite has methods '
-                '(source = "tblite")'
-            )
+        if self.method is not None and self.source != "tblite":
+            raise ValueError(f'method = "{self.method}" belongs to source = "tblite"')
         return self
 
     @model_validator(mode="after")
@@ -152,3 +138,14 @@ class LabelSettings(MethodSettings):
                 "labeler; of a file, all is used"
             )
         return self
+
+
+def _known(kind: str, name: str, valid: dict[str, str]) -> str:
+    if name not in valid:
+        error = unknown_name(kind, name, list(valid))
+        raise ValueError(f"{error.message}; {error.hint}")
+    return valid[name]
+
+
+def _by_name() -> dict[str, str]:
+    return {name: name for name in labeler_names()}

@@ -1,13 +1,12 @@
-"""GFN-xTB by tblite: semiempirical methods that know chemistry, for want of the expert itself.
+"""GFN2-xTB by tblite: a semiempirical method that knows chemistry, for want of the expert itself.
 
 The physical control of dynamics and of probes: what fails under it too is no artefact of a network.
 It lets bonds break and form, costs some hundredths of a second per molecule of twenty atoms, and is
 no ab initio label. Every geometry is solved from nothing, so that energies and forces are functions
 of positions alone.
 
-Sources: Bannwarth, Ehlert and Grimme 2019, doi:10.1021/acs.jctc.8b01176 (GFN2-xTB); Grimme,
-Bannwarth and Shushkov 2017, doi:10.1021/acs.jctc.7b00118 (GFN1-xTB). tblite (LGPL-3) is an optional
-package.
+Source: Bannwarth, Ehlert and Grimme 2019, doi:10.1021/acs.jctc.8b01176. tblite (LGPL-3) is an
+optional package.
 """
 
 from __future__ import annotations
@@ -25,20 +24,14 @@ from data_store.units import BOHR_A, HARTREE_eV
 
 __all__ = ["METHODS", "ReferenceMethod", "check_installed", "check_solves"]
 
-METHODS = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB"}
+METHODS = {"gfn2-xtb": "GFN2-xTB"}
 """Reference methods by name, with what tblite calls them."""
 
 Array = NDArray[np.float64]
 
 
-def check_installed(method: str, otherwise: str = 'or set control.method to "none"') -> None:
+def check_installed(method: str) -> None:
     """Refuse a method whose package is not there.
-
-    Parameters
-    ----------
-    method : str
-    otherwise : str
-        What else a user may do.
 
     Raises
     ------
@@ -48,7 +41,7 @@ def check_installed(method: str, otherwise: str = 'or set control.method to "non
     if find_spec("tblite") is None:
         raise InputError(
             f"{method} is computed by the package tblite, which is not installed",
-            f"pip install 'mlip-campaign[xtb]', {otherwise}",
+            "pip install 'mlip-campaign[xtb]', or set control.method to \"none\"",
         )
 
 
@@ -83,8 +76,6 @@ class ReferenceMethod:
     ----------
     unsolved : int
         Geometries without an answer so far.
-    refusal : str
-        What tblite said of the last of them.
 
     Raises
     ------
@@ -98,7 +89,7 @@ class ReferenceMethod:
         check_installed(method)
         self.method, self.numbers = method, np.asarray(numbers, dtype=np.int64)
         self.charge, self.multiplicity = charge, multiplicity
-        self.unsolved, self.refusal = 0, ""
+        self.unsolved = 0
 
     def energies_and_forces(self, positions_A: Array) -> tuple[Array, Array]:
         """Energies (S,) in eV and forces (S, N, 3) in eV/Å; NaN where the equations have no answer.
@@ -132,6 +123,5 @@ class ReferenceMethod:
             )
             calculator.set("verbosity", 0)
             return calculator.singlepoint()
-        except TBLiteRuntimeError as error:  # atoms in one place, or no self-consistency
-            self.refusal = str(error)
+        except TBLiteRuntimeError:  # atoms on top of each other, or no self-consistency
             return None

@@ -20,7 +20,7 @@ from apps.sampling.tiers import TIERS, Chunkwork
 from data_store.errors import InputError, MethodError
 from data_store.structures import TIER_CODES, Structures, concatenate
 
-__all__ = ["Chunk", "fill_tier", "largest_remainder", "make_chunk"]
+__all__ = ["MAX_ROUNDS", "Chunk", "fill_tier", "judged", "largest_remainder", "make_chunk"]
 
 MAX_ROUNDS = 12
 """Rounds of making candidates before a tier is given up, unless it gets on."""
@@ -149,7 +149,7 @@ def fill_tier(
         attempt < MAX_ROUNDS or accepted > _GETS_ON * (accepted + rejected.total())
     ):
         candidates = TIERS[tier].candidates(work, min(missing, ROUND), attempt)
-        found, refused = _judged(evaluator, candidates, tier, work.settings)
+        found, refused = judged(evaluator, candidates, tier, work.settings)
         rejected.update(refused)
         kept.append(found.slice(0, min(missing, len(found))))
         missing -= len(kept[-1])
@@ -164,9 +164,10 @@ def fill_tier(
     return kept, dict(rejected)
 
 
-def _judged(
+def judged(
     evaluator: Field, candidates: Frames, tier: str, settings: SamplingSettings
 ) -> tuple[Structures, dict[str, int]]:
+    """Candidates that are accepted, labelled; and how many were not, by reason."""
     molecule = evaluator.molecule
     numbers = np.array(molecule.numbers)
     energies, forces = evaluator.energies_and_forces(candidates.positions)

@@ -1,4 +1,4 @@
-r"""Langevin dynamics of many copies of a molecule on any force field, in numpy.
+r"""Langevin dynamics of copies of a molecule on any force field, in numpy or by the field itself.
 
 For teachers without an OpenMM system, or faster than it. All copies take a step together; they do
 not see each other.
@@ -7,29 +7,23 @@ not see each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.sampling.field import Field
+from apps.sampling.field import Advancing, Field, LangevinStep, PhasePoint
 from apps.sampling.settings import LangevinSettings
 from data_store.streams import stream
 from data_store.units import AMU_A2_PER_FS2_eV, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
 
 __all__ = ["PhasePoint", "Thermostat", "baoab", "langevin_frames"]
 
+_STEPS_AT_ONCE = 40
+"""Steps whose noise is held at once."""
+
 ForceFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class PhasePoint:
-    """Where all copies are: positions (Å), velocities (Å/fs) and forces (eV/Å), (R, N, 3) each."""
-
-    positions: NDArray[np.float64]
-    velocities: NDArray[np.float64]
-    forces: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,15 +65,22 @@ def baoab(
     noise : ndarray, shape (R, N, 3)
         Standard normal ``ξ``.
     """
+    step = _step_of(thermostat, masses_amu, timestep_fs)
+    velocities = point.velocities + step.half_kick * point.forces
+    positions = point.positions + 0.5 * timestep_fs * velocities
+    velocities = step.decay * velocities + step.width * noise
+    positions = positions + 0.5 * timestep_fs * velocities
+    forces = force_function(positions)
+    return PhasePoint(positions, velocities + step.half_kick * forces, forces)
+
+
+def _step_of(
+    thermostat: Thermostat, masses_amu: NDArray[np.float64], timestep_fs: float
+) -> LangevinStep:
     half_kick = 0.5 * timestep_fs / AMU_A2_PER_FS2_eV / masses_amu[:, None]
     decay = math.exp(-thermostat.friction_per_fs * timestep_fs)
     width = math.sqrt(1.0 - decay * decay) * thermostat.velocity_widths(masses_amu)
-    velocities = point.velocities + half_kick * point.forces
-    positions = point.positions + 0.5 * timestep_fs * velocities
-    velocities = decay * velocities + width * noise
-    positions = positions + 0.5 * timestep_fs * velocities
-    forces = force_function(positions)
-    return PhasePoint(positions, velocities + half_kick * forces, forces)
+    return LangevinStep(timestep_fs, decay, half_kick, width)
 
 
 def langevin_frames(
@@ -109,34 +110,51 @@ def langevin_frames(
     ndarray, shape (frames, copies, N, 3)
         In Å.
     """
-    steps = _trajectory(field, Thermostat(temperature_K, 1e-3 * settings.friction_per_ps),
-                        copies, settings.timestep_fs, stream(seed, "langevin"))  # fmt: skip
-    before = round(settings.equilibration_fs / settings.timestep_fs)
-    stride = max(1, round(settings.stride_fs / settings.timestep_fs))
+    thermostat = Thermostat(temperature_K, 1e-3 * settings.friction_per_ps)
+    rng = stream(seed, "langevin")
+    point = _start(field, thermostat, copies, rng)
+    point = _moved(field, point, thermostat, settings, settings.equilibration_fs, rng)
     kept = []
-    for step in range(1, before + frames * stride + 1):
-        positions = next(steps)
-        if step > before and (step - before) % stride == 0:
-            kept.append(positions)
+    for _ in range(frames):
+        stride_fs = max(settings.stride_fs, settings.timestep_fs)
+        point = _moved(field, point, thermostat, settings, stride_fs, rng)
+        kept.append(point.positions)
     return np.stack(kept)
 
 
-def _trajectory(
-    field: Field,
-    thermostat: Thermostat,
-    copies: int,
-    timestep_fs: float,
-    rng: np.random.Generator,
-) -> Iterator[NDArray[np.float64]]:
+def _start(
+    field: Field, thermostat: Thermostat, copies: int, rng: np.random.Generator
+) -> PhasePoint:
+    """The reference geometry, with velocities of the temperature."""
     masses = ATOMIC_MASSES_amu[list(field.molecule.numbers)]
     start = np.repeat(field.molecule.reference_positions[None], copies, axis=0)
+    velocities = thermostat.velocity_widths(masses) * rng.normal(size=start.shape)
+    return PhasePoint(start, velocities, field.energies_and_forces(start)[1])
+
+
+def _moved(
+    field: Field,
+    point: PhasePoint,
+    thermostat: Thermostat,
+    settings: LangevinSettings,
+    time_fs: float,
+    rng: np.random.Generator,
+) -> PhasePoint:
+    """Where all copies are after some time: in one call where the field can, else step by step."""
+    masses = ATOMIC_MASSES_amu[list(field.molecule.numbers)]
 
     def forces(positions: NDArray[np.float64]) -> NDArray[np.float64]:
         return field.energies_and_forces(positions)[1]
 
-    velocities = thermostat.velocity_widths(masses) * rng.normal(size=start.shape)
-    point = PhasePoint(start, velocities, forces(start))
-    while True:
-        noise = rng.normal(size=start.shape)
-        point = baoab(point, forces, masses, timestep_fs, thermostat, noise)
-        yield point.positions
+    steps = round(time_fs / settings.timestep_fs)
+    for first in range(0, steps, _STEPS_AT_ONCE):
+        shape = (min(_STEPS_AT_ONCE, steps - first), *point.positions.shape)
+        noise, moved = rng.normal(size=shape), None
+        if isinstance(field, Advancing):
+            moved = field.advance(point, _step_of(thermostat, masses, settings.timestep_fs), noise)
+        if moved is None:
+            for drawn in noise:
+                point = baoab(point, forces, masses, settings.timestep_fs, thermostat, drawn)
+        else:
+            point = moved
+    return point

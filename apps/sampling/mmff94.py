@@ -15,7 +15,7 @@ import openmm
 from numpy.typing import NDArray
 from rdkit.Chem import rdForceFieldHelpers as fields
 
-from apps.sampling.field import Field
+from apps.sampling.field import Field, LangevinStep, PhasePoint
 from apps.sampling.mmff94_compiled import CompiledMMFF94
 from apps.sampling.mmff94_terms import MMFF94Terms, Term, read_terms
 from apps.sampling.molecule import to_rdkit
@@ -94,6 +94,12 @@ class MMFF94(RDKitTeacher):
         if self._compiled is None:
             return super().energies_and_forces(positions)
         return self._compiled.energies_and_forces(positions)
+
+    def advance(
+        self, point: PhasePoint, step: LangevinStep, noise: NDArray[np.float64]
+    ) -> PhasePoint | None:
+        """Steps of dynamics where it is compiled."""
+        return None if self._compiled is None else self._compiled.advance(point, step, noise)
 
     def _properties(self, rd: Any) -> Any:
         return fields.MMFFGetMoleculeProperties(rd, mmffVariant=self.variant)

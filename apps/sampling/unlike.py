@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.sampling import gfnff, mmff94, uff
-from apps.sampling.acceptance import accept
-from apps.sampling.chunk import MAX_ROUNDS, Chunk
+from apps.sampling.chunk import MAX_ROUNDS, Chunk, judged
 from apps.sampling.copies import joined
 from apps.sampling.field import Field, Teacher
 from apps.sampling.frames import Frames
@@ -26,7 +25,7 @@ from apps.sampling.tiers import Chunkwork
 from data_store.errors import InputError, MethodError
 from data_store.molecules import Molecule
 from data_store.streams import stream, stream_seed
-from data_store.structures import TIER_CODES, Structures, concatenate
+from data_store.structures import Structures, concatenate
 from data_store.units import COVALENT_RADII_A
 
 __all__ = ["UnlikePair", "interaction_of", "make_unlike_chunk"]
@@ -157,7 +156,7 @@ def make_unlike_chunk(
             (one.molecule, first.positions), (other.molecule, second.positions),
             settings.tiers.pair.contact, rng,
         )  # fmt: skip
-        found, refused = _judged(pair, Frames(x, first.parents, first.frames), settings)
+        found, refused = judged(pair, Frames(x, first.parents, first.frames), "pair", settings)
         rejected.update(refused)
         kept.append(found.slice(0, min(missing, len(found))))
         missing -= len(kept[-1])
@@ -169,24 +168,3 @@ def make_unlike_chunk(
         "widen the window ([sampling] max_energy_eV_per_atom, min_distance_A) or narrow the "
         "tier's range ([sampling.tiers] pair)",
     )
-
-
-def _judged(
-    pair: UnlikePair, candidates: Frames, settings: SamplingSettings
-) -> tuple[Structures, dict[str, int]]:
-    numbers = np.array(pair.molecule.numbers)
-    energies, forces = pair.energies_and_forces(candidates.positions)
-    accepted, rejected = accept(numbers, candidates.positions, energies, forces, settings)
-    rows = np.flatnonzero(accepted)
-    structures = Structures.from_dense(
-        numbers,
-        candidates.positions[rows].astype(np.float32),
-        energies=energies[rows],
-        forces=forces[rows].astype(np.float32),
-        charge=pair.molecule.charge,
-        multiplicity=pair.molecule.multiplicity,
-        tiers=TIER_CODES["pair"],
-        parents=candidates.parents[rows],
-        frames=candidates.frames[rows],
-    )
-    return structures, rejected

@@ -55,7 +55,7 @@ def inspect(
         raise InputError(f"--plot {plot}", f"name a file that ends in {', '.join(FIGURES)}")
     source = source_of(path, stage, workspace)
     inspection = inspect_structures(source.blocks, source.molecule)
-    found = {"source": source.title, **inspection.found}
+    found = {"source": source.title, **inspection.found, "dynamics": source.dynamics}
     if plot is not None:
         from campaign.coverage.figure import coverage_figure, figure_bytes
 
@@ -113,6 +113,11 @@ def _below(found: dict[str, Any]) -> Iterator[str]:
         yield (
             f"  structure {row['structure']}: {pair} {row['distance_A']:.3f} Å, "
             f"{row['over_radii']:.2f} of the covalent radii"
+        )
+    for row in found["dynamics"]:
+        yield (
+            f"dynamics at {row['temperature_K']:g} K: {row['frames']:,} frames, by the memory of "
+            f"their energy worth {row['effective']:,.0f} independent ones"
         )
     duplicates = found["duplicates"]
     near = f"{duplicates['near']:,} have another within {duplicates['near_below_A']:g} Å (rms)"

@@ -20,6 +20,7 @@ from rich.console import Console
 from campaign.campaign import Campaign
 from campaign.cli.compare import compare
 from campaign.cli.convert import convert
+from campaign.cli.data import data
 from campaign.cli.display import (
     LineDisplay,
     LiveDisplay,
@@ -31,7 +32,7 @@ from campaign.cli.display import (
 )
 from campaign.cli.doctor import doctor
 from campaign.cli.inspect import inspect
-from campaign.cli.operations import cancel, data, retry, why
+from campaign.cli.operations import cancel, retry, why
 from campaign.cli.options import (
     FolderArgument,
     JsonOption,

@@ -1,6 +1,6 @@
-"""``campaign cancel``, ``retry``, ``why`` and ``data verify``: looking after what was launched.
+"""``campaign cancel``, ``retry`` and ``why``: looking after what was launched.
 
-Words for a person; what is said is found out by `campaign.why`, `quarantine` and `verifying`.
+Words for a person; what is said is found out by `campaign.why` and `quarantine`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from campaign.cli.options import (
 from campaign.quarantine import CAUSES
 from campaign.why import Explanation
 
-__all__ = ["cancel", "data", "retry", "why"]
-
-data = typer.Typer(help="What a campaign has stored.", no_args_is_help=True)
+__all__ = ["cancel", "retry", "why"]
 
 
 def _console() -> Console:
@@ -139,32 +137,3 @@ def _attempt_in_words(attempt: Attempt) -> str:
     first_line = attempt.message.partition("\n")[0]
     line = ", ".join(told) + (f": {first_line}" if first_line else "")
     return f"{line}\n    why: {attempt.cause}" if attempt.cause else line
-
-
-@data.callback()
-def _data() -> None:
-    """What a campaign has stored."""
-
-
-@data.command()
-def verify(
-    folder: FolderArgument,
-    stage: Annotated[str | None, typer.Option(help="Only parts of this stage.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare every stored part with its manifest, byte by byte; 1 if any is damaged."""
-    found = open_campaign(folder, workspace).verify_data(stage)
-    if as_json:
-        say(found.to_json())
-    else:
-        console = _console()
-        for damage in found.damaged:
-            console.print(f"damaged: {damage.in_words}")
-        console.print(
-            f"{found.verified} parts verified, {len(found.damaged)} damaged; {found.absent} of the "
-            "plan are not made yet"
-        )
-        if found.damaged:
-            console.print("next: move these folders out of parts/ and launch: they are made anew")
-    raise typer.Exit(1 if found.damaged else 0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaign.campaign import Campaign
 from campaign.coverage.blocks import BLOCK, blocks_of
+from campaign.coverage.dynamics import dynamics_rows
 from campaign.plan.items import PlannedPart
 from data_store.errors import InputError, unknown_name
 from data_store.extxyz import read_extxyz
@@ -33,11 +34,14 @@ class Source:
     blocks : callable
     molecule : Molecule or None
         What they are structures of, where that is known.
+    dynamics : list of dict
+        What frames of the teacher's dynamics are worth, where the parts say so.
     """
 
     title: str
     blocks: Callable[[], Iterator[Structures]]
     molecule: Molecule | None
+    dynamics: list[dict[str, float]] = field(default_factory=list)
 
 
 def source_of(path: Path, stage: str | None = None, workspace: Path | None = None) -> Source:
@@ -90,7 +94,7 @@ def _of_part(part: Part) -> Source:
     # Several molecules may have been prepared in one workspace: then it is not known which.
     molecule = _molecule(open_part(prepared[0].parent)) if len(prepared) == 1 else None
     title = f"part {part.fingerprint[:16]} of stage {part.stage}"
-    return Source(title, lambda: blocks_of([part]), molecule)
+    return Source(title, lambda: blocks_of([part]), molecule, dynamics_rows([part]))
 
 
 def _molecule(prepared: Part) -> Molecule | None:
@@ -119,9 +123,8 @@ def _of_stage(folder: Path, stage: str, workspace: Path | None) -> Source:
     title = (
         f"stage {stage} of campaign {plan.spec.campaign.name}: {len(made)} of {len(planned)} parts"
     )
-    return Source(
-        title, lambda: blocks_of(made), _molecule(prepared[0]) if len(prepared) == 1 else None
-    )
+    molecule = _molecule(prepared[0]) if len(prepared) == 1 else None
+    return Source(title, lambda: blocks_of(made), molecule, dynamics_rows(made))
 
 
 def _holds(planned: Sequence[PlannedPart], root: Path) -> bool:

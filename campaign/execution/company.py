@@ -4,7 +4,8 @@ Blocks of replicas of one model at one temperature fill a GPU together where one
 of it idle (`apps.dynamics.ensemble`). They stay tasks of their own, each with its part, mark and
 checkpoints; only their way to the worker is one. On a core nothing would be gained, and workers
 would be idle. All workers of the pool are given some before one gets many. What came back from a
-company by a loss or a failure goes alone from then on, so that it harms none but itself.
+company by a loss or a failure goes alone from then on, so that it harms none but itself. Blocks
+with a bias of their own cannot share a batch, and go alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Company:
         """Tasks that may go together, itself included, while so many of its stage are left."""
         name = self._site.pool_of(leader.part.role)
         pool = self._site.pools[name]
-        can = STAGES[leader.part.stage].together and pool.gpus_per_node
+        biased = "metadynamics" in leader.part.settings.get("dynamics", {})
+        can = STAGES[leader.part.stage].together and pool.gpus_per_node and not biased
         if not can or leader.name in self._alone:
             return 1
         return max(1, -(-left // capacity_of(pool, name)))

@@ -11,46 +11,23 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from apps.labeling.settings import LIMITS
 from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
-from apps.sampling.settings import SpeciesSettings
+from campaign.plan.identities import TRAINING_RESOURCES, as_before, brought, start_file
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
-from campaign.plan.system import (
-    boxes_settings,
-    brought_by,
-    chunks_by_molecule,
-    identity_of,
-    molecule_id,
-    pair_chunks,
-    teacher_of,
-)
+from campaign.plan.system import boxes_settings
+from campaign.plan.teaching import Teaching
 from campaign.spec.model import CampaignSpec
-from data_store.fingerprints import file_digest, fingerprint
+from data_store.fingerprints import fingerprint
 
 __all__ = ["Plan", "build_plan"]
 
 LABELS_PER_TASK = 3
 """Labels handed to a worker at once: some ten seconds of work."""
-
-_CAME_LATER = {
-    "potential.prior": "none",
-    "pretraining.scramble_labels": False,
-}
-"""Keys younger than parts that are made, with the value that says what was done before there were
-such keys: with it they are left out of identities, which stay what they were."""
-
-_FILE = "force_field_file"
-"""Of the sampling's settings the file is in the identity of the molecule, by its content."""
-
-_TRAINING_RESOURCES = (
-    "ranks", "data_memory_MB", "checkpoint_every_s", "checkpoint_every_steps", "checkpoint_every",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +83,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _built(spec: CampaignSpec) -> Plan:
-    teach = _Teaching(spec)
+    teach = Teaching(spec)
     if spec.system.kind != "molecule":
         return Plan(spec, tuple(_of_several(spec, teach)))
     label, tests = _labels(spec, teach)
@@ -132,7 +109,7 @@ def _built(spec: CampaignSpec) -> Plan:
     )  # fmt: skip
 
 
-def _of_several(spec: CampaignSpec, teach: _Teaching) -> Iterator[PlannedPart]:
+def _of_several(spec: CampaignSpec, teach: Teaching) -> Iterator[PlannedPart]:
     """A liquid or a mixture: as far as pre-training, and the boxes to start dynamics from."""
     yield from teach.molecules
     if "pretrained" in spec.finetuning.arms:
@@ -149,144 +126,7 @@ def _of_several(spec: CampaignSpec, teach: _Teaching) -> Iterator[PlannedPart]:
         )
 
 
-def _as_before(spec: CampaignSpec, table: str = "") -> tuple[str, ...]:
-    """Dotted keys, from a table on, that say nothing but what was done before there were such."""
-    return tuple(
-        key.removeprefix(table)
-        for key, value in _CAME_LATER.items()
-        if key.startswith(table) and attrgetter(key)(spec) == value
-    )
-
-
-def _brought(path: str | Path | None) -> tuple[Path, str] | None:
-    return (Path(path), file_digest(Path(path))) if path is not None else None
-
-
-def _start(spec: CampaignSpec) -> dict[str, tuple[Path, str]]:
-    """The weights file that all arms start from, where there is one."""
-    found = _brought(spec.potential.start_from)
-    return {"start": found} if found else {}
-
-
-class _Teaching:
-    """The molecules, the teachers' structures, the order of candidates and pre-training."""
-
-    def __init__(self, spec: CampaignSpec) -> None:
-        self.molecules = [self._molecule(spec, one) for one in spec.system.molecules()]
-        self.molecule = self.molecules[0]
-        self.chunks = [*self._chunks(spec), *self._pair_chunks(spec)]
-        self.candidates = self._candidates(spec)
-        self.order = self._order(spec)
-        self.pretrainings = [self._pretrain(spec, seed) for seed in spec.pretraining.seeds]
-
-    def _molecule(self, spec: CampaignSpec, one: SpeciesSettings) -> PlannedPart:
-        alone = spec.system.kind == "molecule"
-        labels = _brought(spec.labels.file) if alone else None  # whose order of atoms it takes
-        return planned_part(
-            "prepare",
-            f"molecule {spec.campaign.name if alone else one.written}",
-            identity_of(one, spec.sampling),
-            spec.campaign.seed,
-            files=brought_by(one, teacher_of(one, spec.sampling)[1])
-            | ({"labels": labels} if labels else {}),
-            not_science=("system.name",),
-        )
-
-    def _chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures", _FILE})
-        alone = spec.system.kind == "molecule"
-        counts = chunks_by_molecule(spec.system, spec.sampling)
-        for one, made, count in zip(spec.system.molecules(), self.molecules, counts, strict=True):
-            own = {} if alone else {"molecule": molecule_id(one)}
-            # Which teacher a species has is in the identity of its molecule.
-            known = () if alone else ("force_field",)
-            for chunk in range(count):
-                yield planned_part(
-                    "sample",
-                    f"teacher chunk {chunk}" + ("" if alone else f" of {one.written}"),
-                    settings,
-                    spec.campaign.seed,
-                    key={"chunk": chunk, **own},
-                    inputs={"molecule": [made]},
-                    not_science=(*_as_before(spec, "sampling."), *known),
-                )
-
-    def _pair_chunks(self, spec: CampaignSpec) -> Iterator[PlannedPart]:
-        settings = spec.sampling.model_dump(mode="json", exclude={"structures", _FILE})
-        ids = [molecule_id(one) for one in spec.system.molecules()]
-        made = dict(zip(ids, self.molecules, strict=True))
-        for one, other, count in pair_chunks(spec.system, spec.sampling):
-            both = [molecule_id(one), molecule_id(other)]
-            for chunk in range(count):
-                yield planned_part(
-                    "sample",
-                    f"teacher chunk {chunk} of {one.written} with {other.written}",
-                    settings,
-                    spec.campaign.seed,
-                    key={"chunk": chunk, "molecules": both},
-                    inputs={"molecule": [made[which] for which in both]},
-                    not_science=(*_as_before(spec, "sampling."), "force_field"),
-                    function="apps.sampling.task:sample_pairs",
-                )
-
-    def _candidates(self, spec: CampaignSpec) -> PlannedPart:
-        settings = spec.sampling.model_dump(
-            mode="json", exclude={"structures", "chunk_structures", _FILE}
-        )
-        return planned_part(
-            "candidates",
-            "thermal candidates",
-            {
-                **settings,
-                "count": spec.labels.candidates,
-                "temperatures_K": list(spec.labels.temperatures_K),
-            },
-            spec.campaign.seed,
-            key={"candidates": True},
-            inputs={"molecule": [self.molecule]},
-            not_science=_as_before(spec, "sampling."),
-        )
-
-    def _order(self, spec: CampaignSpec) -> PlannedPart:
-        return planned_part(
-            "select",
-            f"selection, {spec.labels.select}",
-            {"select": spec.labels.select},
-            spec.campaign.seed,
-            inputs={"candidates": [self.candidates]},
-        )
-
-    def pretraining_of(self, seed: int) -> PlannedPart:
-        """Pre-training that the models of a fine-tuning seed start from."""
-        return self.pretrainings[seed % len(self.pretrainings)]
-
-    def used_pretrainings(self, spec: CampaignSpec) -> list[PlannedPart]:
-        """Those that a model starts from, each once."""
-        used = {self.pretraining_of(seed).fingerprint for seed in spec.finetuning.seeds}
-        return [part for part in self.pretrainings if part.fingerprint in used]
-
-    def _pretrain(self, spec: CampaignSpec, seed: int) -> PlannedPart:
-        return planned_part(
-            "pretrain",
-            "pre-training" + (f", seed {seed}" if len(spec.pretraining.seeds) > 1 else ""),
-            {
-                "potential": spec.potential.model_dump(mode="json"),
-                "pretraining": spec.pretraining.model_dump(mode="json", exclude={"seeds"}),
-            },
-            spec.campaign.seed,
-            key={"seed": seed} if seed else {},
-            inputs={"teacher": self.chunks, "molecule": self.molecules},
-            files=_start(spec),
-            not_science=(
-                *(f"pretraining.{key}" for key in _TRAINING_RESOURCES),
-                "potential.start_from",
-                *_as_before(spec),
-            ),
-            cores=spec.pretraining.ranks,
-        )
-
-
-def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
+def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
     if not labels.computed:
@@ -298,14 +138,14 @@ def _labels(spec: CampaignSpec, teach: _Teaching) -> tuple[PlannedPart, list[Pla
                 seed,
                 key={"role": role},
                 inputs={"molecule": [teach.molecule]},
-                files={"labels": brought},
+                files={"labels": file},
                 function="apps.labeling.task:import_labels",
             )
             for stage, role, path in (
                 ("label", "labels", labels.file),
                 ("test", "test", labels.test_file),
             )
-            if (brought := _brought(path)) is not None
+            if (file := brought(path)) is not None
         ]
         return found[0], found[1:]
     method = labels.identity()
@@ -349,7 +189,7 @@ def _split(
 
 def _starts(
     spec: CampaignSpec,
-    teach: _Teaching,
+    teach: Teaching,
     label: PlannedPart,
     tests: list[PlannedPart],
     splits: dict[int, PlannedPart],
@@ -377,7 +217,7 @@ _WHICH_MODELS = {"arms", "pools", "seeds", "scratch_long_pools"}
 
 def _finetunes(
     spec: CampaignSpec,
-    teach: _Teaching,
+    teach: Teaching,
     label: PlannedPart,
     tests: list[PlannedPart],
     splits: dict[int, PlannedPart],
@@ -402,17 +242,17 @@ def _finetunes(
                     spec.campaign.seed,
                     key={"arm": arm, "labels": pool, "seed": seed},
                     inputs=inputs,
-                    files={} if arm == "pretrained" else _start(spec),
+                    files={} if arm == "pretrained" else start_file(spec),
                     not_science=(
-                        *(f"finetuning.{key}" for key in _TRAINING_RESOURCES),
+                        *(f"finetuning.{key}" for key in TRAINING_RESOURCES),
                         "potential.start_from",
-                        *_as_before(spec),
+                        *as_before(spec),
                     ),
                 )
 
 
 def _probes(
-    spec: CampaignSpec, teach: _Teaching, starts: PlannedPart, models: list[PlannedPart]
+    spec: CampaignSpec, teach: Teaching, starts: PlannedPart, models: list[PlannedPart]
 ) -> Iterator[PlannedPart]:
     """Probes of all models by the teacher's structures; without a teacher there are none."""
     settings = ProbeStructureSettings(held_out=spec.pretraining.held_out)
@@ -447,7 +287,7 @@ def _probes(
 
 def _controls(
     spec: CampaignSpec,
-    teach: _Teaching,
+    teach: Teaching,
     label: PlannedPart,
     smallest: PlannedPart,
     starts: PlannedPart,
@@ -473,13 +313,13 @@ def _controls(
                     "labels": [label],
                     "molecule": [teach.molecule],
                 },
-                not_science=tuple(f"dynamics.{key}" for key in _TRAINING_RESOURCES),
+                not_science=tuple(f"dynamics.{key}" for key in TRAINING_RESOURCES),
             )
 
 
 def _simulations(
     spec: CampaignSpec,
-    teach: _Teaching,
+    teach: Teaching,
     label: PlannedPart,
     smallest: PlannedPart,
     starts: PlannedPart,
@@ -504,5 +344,5 @@ def _simulations(
                     "labels": [label],
                     "molecule": [teach.molecule],
                 },
-                not_science=tuple(f"dynamics.{key}" for key in _TRAINING_RESOURCES),
+                not_science=tuple(f"dynamics.{key}" for key in TRAINING_RESOURCES),
             )

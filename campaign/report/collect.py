@@ -11,11 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from campaign.coverage.dynamics import dynamics_rows
 from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
-from campaign.report.coverage import dynamics_rows, shown_to_the_student
+from campaign.report.coverage import shown_to_the_student
 from campaign.report.gallery import Block, first_failures, limits_of
 from campaign.report.inputs import (
     Control,

@@ -1,4 +1,4 @@
-"""What the student was shown: coverage of the teacher's structures, and what its dynamics is worth.
+"""What the student was shown: coverage of the teacher's structures.
 
 Read block by block from the parts, of a number of structures that does not grow with the campaign:
 where there are more, chunks are taken at even distances, and how many is said.
@@ -6,8 +6,7 @@ where there are more, chunks are taken at even distances, and how many is said.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from campaign.coverage.blocks import blocks_of
@@ -17,7 +16,7 @@ from data_store.molecules import Molecule
 from data_store.parts import Part
 from data_store.structure_parts import count_structures
 
-__all__ = ["MOST_LOOKED_AT", "covered_in_words", "dynamics_rows", "shown_to_the_student"]
+__all__ = ["MOST_LOOKED_AT", "covered_in_words", "shown_to_the_student"]
 
 MOST_LOOKED_AT = 200_000
 """Structures, some four seconds' work; whole chunks, one at least."""
@@ -35,16 +34,6 @@ def _evenly(parts: Sequence[Part], most: int) -> list[Part]:
         return list(parts)
     count = max(1, len(parts) * most // total)
     return [parts[place * len(parts) // count] for place in range(count)]
-
-
-def dynamics_rows(parts: Iterable[Part]) -> list[dict[str, float]]:
-    """Frames of the teacher's dynamics, and what they are worth, summed over chunks."""
-    found: dict[float, dict[str, float]] = defaultdict(lambda: {"frames": 0, "effective": 0.0})
-    for part in parts:
-        for row in part.metadata.get("thermal", []):
-            found[row["temperature_K"]]["frames"] += row["frames"]
-            found[row["temperature_K"]]["effective"] += row["effective"]
-    return [{"temperature_K": t, **found[t]} for t in sorted(found)]
 
 
 def covered_in_words(inputs: ReportInputs) -> dict[str, Any]:

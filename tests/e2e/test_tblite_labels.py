@@ -38,7 +38,7 @@ def test_a_campaign_of_gfn2_labels_runs_through(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     (path,) = (tmp_path / "workspace" / "parts" / "label").glob("[!.]*")
     part = open_part(path)
-    assert part.metadata["method"] == {"labeler": "tblite", "method": "GFN2-xTB"}
+    assert part.metadata["method"]["labeler"] == "gfn2-xtb"
     assert part.metadata["left_out"] == []
     labelled = read_structures(part)
     energies, forces = ReferenceMethod("gfn2-xtb", (8, 1, 1)).energies_and_forces(

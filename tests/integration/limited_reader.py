@@ -1,4 +1,4 @@
-"""Reads a data set in a process whose memory is limited: ``limited_reader FOLDER MB how``."""
+"""Reads a data set in a process whose memory is limited: ``limited_reader FOLDER MB HOW``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_store.consolidation import consolidate
 from data_store.datasets import Dataset
 from data_store.parts import open_part
 from data_store.structures import Structures
@@ -19,6 +20,10 @@ from data_store.structures import Structures
 def memory_kB(field: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+
+
+def consolidated(dataset: Dataset, root: Path) -> Dataset:
+    return Dataset([consolidate(dataset, root, "one", "1" * 64, {})])
 
 
 def main(folder: Path, limit_MB: int, how: str) -> None:
@@ -31,6 +36,7 @@ def main(folder: Path, limit_MB: int, how: str) -> None:
     ways: dict[str, Callable[[], Iterator[Structures]]] = {
         "batches": lambda: dataset.batches(32, 1, 0),
         "blocks": lambda: dataset.blocks(4096),
+        "consolidated": lambda: consolidated(dataset, folder.parent).blocks(4096),
         "cached": lambda: iter([dataset.cached()]),
     }
     seen, total, first_s = 0, 0, 0.0

@@ -87,6 +87,12 @@ def test_without_a_gpu_each_goes_alone(workspace: Workspace) -> None:
     assert sizes(workspace) == {1: BLOCKS}
 
 
+def test_blocks_with_a_bias_go_alone(workspace: Workspace) -> None:
+    biased = blocks(1, dynamics={"metadynamics": {"height_eV": 0.01}})
+    assert run(biased, workspace, site(gpus=1)).complete
+    assert sizes(workspace) == {1: BLOCKS}
+
+
 @pytest.mark.parametrize("does", ["die", "fail"])
 def test_company_of_one_that_kills_its_worker_is_not_harmed(
     workspace: Workspace, does: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def test_a_campaign_its_workspace_and_a_part_are_looked_at(run: Run, tmp_path: P
     assert code == 0
     assert "64 structures" in out
     assert "length of a bond" in out
+    assert re.search(r"dynamics at 300 K: \d+ frames, .* worth \d+ independent", out)
     assert figure.read_text().count("<svg") == 1
     code, _, error = run("inspect", folder, "--stage", "sampling")
     assert (code, "'sample'" in error) == (2, True)

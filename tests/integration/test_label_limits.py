@@ -56,7 +56,7 @@ def test_what_takes_too_much_is_stopped_as_a_loss(
 
 
 def test_a_stopped_label_is_lost_and_gets_more_the_next_time(tmp_path: Path) -> None:
-    asked = request(tmp_path, indices=[0], method=MethodSettings(labeler="tblite"))
+    asked = request(tmp_path, indices=[0], method=MethodSettings(labeler="gfn2-xtb"))
     asked["settings"]["limit_s"] = 0.2  # a process has not even begun by then
     for tries in (1, 2):
         with pytest.raises(LostError, match="took more than") as lost:

@@ -181,12 +181,8 @@ def test_resources_are_not_in_the_digest(tmp_path: Path, parts: dict[str, str]) 
     assert one["digest"] == other["digest"]
 
 
-def test_a_kill_leaves_no_trace(tmp_path: Path, parts: dict[str, str]) -> None:
-    """SIGKILL in mid-flight, as a lost node gives; the next attempt ends with equal content."""
-    whole = finished(request(tmp_path, parts, "a" * 64, length_ps=2.0, compact_every_steps=10))
-    victim = request(
-        tmp_path, parts, "b" * 64, length_ps=2.0, compact_every_steps=10, checkpoint_every_s=1e-3
-    )
+def killed_in_mid_flight(victim: Request) -> None:
+    """SIGKILL once there is a checkpoint."""
     code = (
         "import json, sys; from apps.dynamics.task import simulate; simulate(json.load(sys.stdin))"
     )
@@ -205,6 +201,15 @@ def test_a_kill_leaves_no_trace(tmp_path: Path, parts: dict[str, str]) -> None:
     assert process.wait() == -9, "killed before its end"
     assert item_keys(victim.work_dir)
     assert victim.finished_part() is None
+
+
+def test_a_kill_leaves_no_trace(tmp_path: Path, parts: dict[str, str]) -> None:
+    """SIGKILL in mid-flight, as a lost node gives; the next attempt ends with equal content."""
+    whole = finished(request(tmp_path, parts, "a" * 64, length_ps=2.0, compact_every_steps=10))
+    victim = request(
+        tmp_path, parts, "b" * 64, length_ps=2.0, compact_every_steps=10, checkpoint_every_s=1e-3
+    )
+    killed_in_mid_flight(victim)
     assert finished(victim)["digest"] == whole["digest"]
 
 
@@ -311,3 +316,55 @@ def test_blocks_in_one_batch_are_as_blocks_alone(tmp_path: Path, parts: dict[str
         )
     again = simulate_together([what.to_json() for what in asked])
     assert [r["digest"] for r in again] == [r["digest"] for r in together], "made once"
+
+
+METADYNAMICS: dict[str, Any] = {
+    "height_eV": 0.01,
+    "pace_fs": 5.0,
+    "bias_factor": 8.0,
+    "variables": [
+        {
+            "width": 0.05, "grid_lower": 0.6, "grid_upper": 1.6, "grid_bins": 60,
+            "terms": [{"kind": "distance", "atoms": [0, 1]}],
+        },
+        {
+            "width": 0.05, "grid_lower": 0.0, "grid_upper": 2.2, "grid_bins": 90,
+            "terms": [{"kind": "coordination", "group_a": [0], "group_b": [1, 2], "r0_A": 1.4}],
+        },
+    ],
+}  # fmt: skip
+
+
+def test_hills_are_in_the_part_and_deadlines_and_kills_leave_no_trace_in_them(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    biased = {"metadynamics": METADYNAMICS, "length_ps": 1.0, "stretch_A": 0.5}
+    result = finished(request(tmp_path, parts, "a" * 64, **biased))
+    whole = open_part(Path(result["path"]))
+    record: Any = whole.metadata["hills"]
+    assert (record["schema"], record["units"]) == (1, ["Å", ""])
+    assert result["counts"]["hills_left_out"] == record["left_out"]
+    assert whole.shape("bias") == (61, 91)
+    times, walkers = whole.read("hill_time", "ps"), whole.read("hill_walker", "")
+    assert whole.shape("hill_centre_0") == whole.shape("hill_centre_1") == times.shape
+    assert whole.read("hill_centre_0", "Å").min() >= 0.6
+    assert 0.0 < whole.read("hill_height", "eV").max() <= 0.01
+    for run in runs_from_part(whole):
+        own = times[walkers == run.replica]
+        assert not len(own) or own.max() < run.time_ps + 1e-9
+        assert run.replica != BROKEN or not len(own)
+    hurried = request(tmp_path, parts, "b" * 64, deadline_unix=time.time() - 1.0, **biased)
+    assert simulate(hurried.to_json())["outcome"] == "continue"
+    assert finished(hurried)["digest"] == result["digest"]
+    victim = request(tmp_path, parts, "c" * 64, checkpoint_every_s=1e-3, **biased)
+    killed_in_mid_flight(victim)
+    assert finished(victim)["digest"] == result["digest"]
+
+
+def test_a_variable_of_an_atom_that_is_not_there_is_refused(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    terms = [{"kind": "distance", "atoms": [0, 3]}]
+    table = {**METADYNAMICS, "variables": [{**METADYNAMICS["variables"][0], "terms": terms}]}
+    with pytest.raises(InputError, match=r"variables\[0\] names atom 3, and there are 3 atoms"):
+        simulate(request(tmp_path, parts, metadynamics=table).to_json())

@@ -1,7 +1,6 @@
 """Labels: forces are gradients, failures are outcomes, and each label is kept once.
 
-What holds for every labeler is tested on all that are registered, on water; the rest is PySCF's or
-tblite's.
+What holds for every labeler is tested on all that are registered, on water; the rest is PySCF's.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from apps.labeling.labeler import labeler_names, make_labeler
 from apps.labeling.pyscf_names import knows_basis, nearest_bases, nearest_functionals
 from apps.labeling.settings import LabelSettings, MethodSettings
 from apps.labeling.task import label, merge_labels
-from apps.potential import xtb
 from apps.sampling.molecule import molecule_from_smiles
 from data_store.columns import Column
 from data_store.errors import InputError, MethodError
@@ -93,6 +91,45 @@ def test_what_it_cannot_do_is_refused_beforehand(name: str) -> None:
     assert labeler.label(np.array(beyond.numbers), WATER, 0, 1).outcome
 
 
+XTB = ("gfn2-xtb", "gfn1-xtb")
+each_xtb = pytest.mark.parametrize("name", XTB)
+
+
+@each_xtb
+def test_xtb_checks_electrons_itself(name: str) -> None:
+    """tblite would label OH as a singlet without a word."""
+    labeler, hydroxyl = make_labeler(METHODS[name]), np.array([[0.0, 0, 0], [0, 0, 0.97]])
+    with pytest.raises(InputError, match="multiplicity 1"):
+        labeler.label(np.array([8, 1]), hydroxyl, 0, 1)
+    doublet = labeler.label(np.array([8, 1]), hydroxyl, 0, 2)
+    assert doublet.outcome == "converged"
+    assert np.isnan(doublet.spin_squared)
+    anion = labeler.label(np.array([8, 1]), hydroxyl, -1, 1)
+    assert (anion.outcome, anion.spin_squared) == ("converged", 0.0)
+    assert anion.energy_eV != doublet.energy_eV
+
+
+@each_xtb
+def test_atoms_on_each_other_are_an_outcome_of_xtb(name: str) -> None:
+    found = make_labeler(METHODS[name]).label(NUMBERS, np.zeros((3, 3)), 0, 1)
+    assert found.outcome == "not_finite"
+
+
+@each_xtb
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("functional", "PBE0"), ("basis", "def2-TZVP"), ("density_fit", False), ("dispersion", "d4")],
+)
+def test_xtb_refuses_settings_of_another_method(name: str, key: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"labels\.{key}"):
+        make_labeler(MethodSettings(labeler=name).model_copy(update={key: value}))
+
+
+def test_the_two_tight_bindings_differ() -> None:
+    one, two = (make_labeler(METHODS[name]).label(NUMBERS, WATER, 0, 1) for name in XTB)
+    assert abs(one.energy_eV - two.energy_eV) > 1.0
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -101,8 +138,6 @@ def test_what_it_cannot_do_is_refused_beforehand(name: str) -> None:
         ({"functional": "zzzzzz"}, "examples: PBE"),
         ({"basis": "def2-SPV"}, "nearest: def2-SVP"),
         ({"basis": "zzzzzz"}, "examples: def2-SVP"),
-        ({"functional": "wB97X-V", "dispersion": "d3bj"}, "count twice"),
-        ({"functional": "LDA,VWN", "dispersion": "d4"}, "no parameters for labels.functional"),
     ],
 )
 def test_names_that_pyscf_does_not_know_come_with_the_nearest(
@@ -163,7 +198,7 @@ def test_unknown_methods_are_refused() -> None:
         make_labeler(MethodSettings(basis="def3")).label(NUMBERS, WATER, 0, 1)
     with pytest.raises(InputError, match="multiplicity 2"):
         make_labeler(QUICK).label(NUMBERS, WATER, 0, 2)
-    with pytest.raises(InputError, match="valid: pyscf"):
+    with pytest.raises(InputError, match=r"valid: gfn1-xtb, gfn2-xtb.*pyscf"):
         make_labeler(MethodSettings(labeler="orca"))
 
 
@@ -179,10 +214,10 @@ def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"source": "tblite", "functional": "PBE0"}, "functional: of source"),
+        ({"source": "tblite", "method": "GFN3-xTB"}, "valid: GFN1-xTB, GFN2-xTB"),
         ({"source": "tblite", "labeler": "pyscf"}, "contradicts"),
         ({"source": "pyscf", "method": "GFN2-xTB"}, 'source = "tblite"'),
-        ({"source": "tblit"}, "valid: file, pyscf, tblite"),
+        ({"source": "tblit"}, "valid: file, gfn1-xtb.*pyscf.*tblite"),
     ],
 )
 def test_settings_of_another_labeler_are_refused(fields: dict[str, Any], said: str) -> None:
@@ -197,46 +232,21 @@ def test_the_source_names_the_labeler_and_survives_json() -> None:
         assert LabelSettings.model_validate_json(found.model_dump_json()) == found
 
 
-def test_identity_is_what_decides_the_numbers() -> None:
-    """Labels by PySCF are what they were before there was a method by name."""
-    assert set(QUICK.identity()) == set(MethodSettings.model_fields) - {"method"}
-    tight_binding = LabelSettings(source="tblite", count=3).identity()
-    assert tight_binding == {"labeler": "tblite", "method": "GFN2-xTB"}
-    assert MethodSettings.model_validate(tight_binding).identity() == tight_binding
+def test_tblite_is_the_labeler_of_its_method() -> None:
+    for method, name in {None: "gfn2-xtb", "GFN2-xTB": "gfn2-xtb", "GFN1-xTB": "gfn1-xtb"}.items():
+        found = LabelSettings(source="tblite", method=method)
+        assert found.identity() == MethodSettings(labeler=name).identity()
+        assert LabelSettings.model_validate_json(found.model_dump_json()) == found
 
 
-def test_tight_binding_methods_differ_and_their_spins_do() -> None:
-    two, one = (
-        make_labeler(MethodSettings(labeler="tblite", method=method))
-        for method in ("GFN2-xTB", "GFN1-xTB")
-    )
-    found = [labeler.label(NUMBERS, WATER, 0, 1).energy_eV for labeler in (two, one)]
-    assert abs(found[0] - found[1]) > 1.0
-    cation = two.label(NUMBERS, WATER, 1, 2)
-    assert cation.outcome == "converged"
-    assert cation.energy_eV > found[0] + 5.0, "an ionisation costs energy"
-
-
-def test_tblite_has_no_answer_as_an_outcome() -> None:
-    tight_binding = make_labeler(MethodSettings(labeler="tblite"))
-    hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
-    with pytest.raises(InputError, match="do not make multiplicity 1"):
-        tight_binding.label(np.array([8, 1]), hydroxyl, 0, 1)
-    assert tight_binding.label(np.array([8, 1]), hydroxyl, 0, 2).outcome == "converged"
-    torn = WATER.copy()
-    torn[1] = torn[0]
-    assert tight_binding.label(NUMBERS, torn, 0, 1).outcome == "not_converged"
-    with pytest.raises(InputError, match="Z >86"):
-        tight_binding.check(replace(WATER_MOLECULE, numbers=(116, 1, 1)))
-    with pytest.raises(InputError, match="valid: GFN1-xTB, GFN2-xTB"):
-        make_labeler(MethodSettings(labeler="tblite", method="GFN3-xTB"))
-
-
-def test_without_its_package_tblite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xtb, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="not installed") as refused:
-        make_labeler(MethodSettings(labeler="tblite"))
-    assert "labels.source" in str(refused.value)
+@pytest.mark.parametrize("dispersion", ["d3bj", "d4"])
+def test_dispersion_that_does_not_fit_is_refused_beforehand(dispersion: str) -> None:
+    method = QUICK.model_copy(update={"dispersion": dispersion})
+    make_labeler(method).check(WATER_MOLECULE)
+    for functional, said in {"SVWN": "no parameters", "wB97X-V": "count twice"}.items():
+        unfit = make_labeler(method.model_copy(update={"functional": functional}))
+        with pytest.raises(InputError, match=said):
+            unfit.check(WATER_MOLECULE)
 
 
 ORDER = np.array([4, 0, 5, 2, 1, 3])

@@ -11,12 +11,20 @@ import pytest
 from rdkit.Chem import rdForceFieldHelpers as fields
 
 from apps.sampling.acceptance import shortest_distances
+from apps.sampling.chunk import make_chunk
+from apps.sampling.field import LangevinStep, PhasePoint
+from apps.sampling.langevin import langevin_frames
 from apps.sampling.mmff94 import FORCE_GROUPS, MMFF94
 from apps.sampling.mmff94_terms import MMFF94Terms, read_terms
 from apps.sampling.mmff94s import MMFF94s
 from apps.sampling.molecule import molecule_from_smiles, to_rdkit
 from apps.sampling.native import batches
-from apps.sampling.settings import ClashSettings
+from apps.sampling.settings import (
+    ClashSettings,
+    LangevinSettings,
+    SamplingSettings,
+    TierSettings,
+)
 from apps.sampling.strategies.clash import pull_together
 from apps.sampling.thermal import thermal_frames
 from data_store.molecules import Molecule
@@ -65,7 +73,7 @@ def by_rdkit(molecule: Molecule, positions: np.ndarray, **switches: bool) -> Any
 
 def law_of_rdkit(terms: MMFF94Terms, molecule: Molecule, sigma_A: float) -> None:
     x = several(molecule, sigma_A)
-    energies, forces = batches.mmff94(terms)(x)
+    energies, forces = batches.MMFF94Batches(terms).energies_and_forces(x)
     expected, expected_forces = by_rdkit(molecule, x)
     np.testing.assert_allclose(energies.sum(1), expected, rtol=1e-12, atol=1e-6)
     largest = max(1.0, float(np.abs(expected_forces).max()))
@@ -102,7 +110,7 @@ def test_each_term_is_rdkits_and_openmms(term: str, smiles: str) -> None:
     molecule = molecule_from_smiles(smiles, name="term by term")
     x = several(molecule, 0.1, 3)
     switches = {getter: name == term for name, (getter,) in TERMS.items()}
-    found, _ = batches.mmff94(read_terms(molecule, "MMFF94"))(x)
+    found, _ = batches.MMFF94Batches(read_terms(molecule, "MMFF94")).energies_and_forces(x)
     # RDKit counts bends at linear centres among its angle terms.
     names = [term, "linear"] if term == "angle" else [term]
     ours = sum(found[:, batches.TERMS.index(name)] for name in names)
@@ -120,7 +128,8 @@ def test_terms_are_named_as_openmms_groups() -> None:
 
 def test_a_structure_does_not_know_the_others() -> None:
     molecule = molecule_from_smiles("CC#N")
-    evaluated, x = batches.mmff94(read_terms(molecule, "MMFF94")), several(molecule, 0.2, 21)
+    evaluated = batches.MMFF94Batches(read_terms(molecule, "MMFF94")).energies_and_forces
+    x = several(molecule, 0.2, 21)
     energies, forces = evaluated(x)
     for row in (0, 7, 8, 20):
         alone = evaluated(x[row : row + 1])
@@ -139,7 +148,7 @@ def test_a_structure_does_not_know_the_others() -> None:
 
 def test_atoms_on_top_of_each_other_have_finite_energies(molecule: Molecule) -> None:
     """All pairs of atoms in turn, and all of them at once."""
-    evaluated = batches.mmff94(read_terms(molecule, "MMFF94"))
+    evaluated = batches.MMFF94Batches(read_terms(molecule, "MMFF94")).energies_and_forces
     count = len(molecule.numbers)
     x = np.stack([distorted(molecule, 0.1, 0)] * (count * (count - 1) // 2 + 1))
     for row, (i, j) in enumerate(zip(*np.triu_indices(count, 1), strict=True)):
@@ -178,7 +187,7 @@ def test_without_a_compiler_rdkit_openmm_and_numpy_do_it(
     assert not batches.is_compiled()
     assert "no-such-compiler" in batches.evaluation()
     with pytest.raises(RuntimeError, match="no-such-compiler"):
-        batches.mmff94(read_terms(molecule, "MMFF94"))
+        batches.MMFF94Batches(read_terms(molecule, "MMFF94"))
     for ours, theirs in zip(found, _all_of_it(molecule, x, settings, long), strict=True):
         largest = max(1.0, float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-8 * largest)
@@ -202,6 +211,53 @@ def test_openmm_integrates_where_nothing_is_compiled(uncompiled: None) -> None:
     assert mean / (1.5 * 8.617333262e-5 * 200.0) == pytest.approx(1.0, abs=0.17)
 
 
-def test_numpy_integrates_where_it_is_compiled() -> None:
+def test_no_openmm_integrates_where_it_is_compiled() -> None:
     assert MMFF94(molecule_from_smiles("O")).openmm_system(2) is None
     assert heat("mmff94", thermal_frames) == pytest.approx(1.0, abs=0.17)
+
+
+class StepByStep:
+    """A teacher that only tells forces."""
+
+    def __init__(self, teacher: MMFF94) -> None:
+        self.molecule, self.energies_and_forces = teacher.molecule, teacher.energies_and_forces
+
+
+SHORT = LangevinSettings(equilibration_fs=25.0, stride_fs=2.5, timestep_fs=0.5)
+
+
+def law_of_steps(teacher: Any) -> None:
+    """Compiled steps are those of numpy with the same noise, for 60 steps of chaos."""
+    frames = [langevin_frames(one, 1000.0, 19, 2, SHORT, 3) for one in (
+        teacher, StepByStep(teacher)
+    )]  # fmt: skip
+    assert frames[0].shape == (2, 19, *teacher.molecule.reference_positions.shape)
+    np.testing.assert_allclose(frames[0], frames[1], rtol=0, atol=1e-9)
+
+
+def test_compiled_steps_are_numpys(molecule: Molecule) -> None:
+    law_of_steps(MMFF94(molecule))
+
+
+@pytest.mark.parametrize("wrong", ["decay", "half_kick", "width"])
+def test_a_step_that_is_a_little_off_is_caught(wrong: str) -> None:
+    class Off(MMFF94):
+        def advance(self, point: PhasePoint, step: LangevinStep, noise: Any) -> PhasePoint | None:
+            changed = replace(step, **{wrong: getattr(step, wrong) * 1.0001})
+            return super().advance(point, changed, noise)
+
+    with pytest.raises(AssertionError):
+        law_of_steps(Off(molecule_from_smiles("CO")))
+
+
+def test_a_chunk_is_the_same_bits_again() -> None:
+    teacher = MMFF94(molecule_from_smiles("CO", name="methanol"))
+    settings = SamplingSettings(chunk_structures=60, tiers=TierSettings(langevin=SHORT))
+    one, again, other = (make_chunk(teacher, settings, seed, 1) for seed in (0, 0, 1))
+    for name in ("positions", "energies", "forces", "tiers", "parents", "frames"):
+        np.testing.assert_array_equal(
+            getattr(one.structures, name), getattr(again.structures, name)
+        )
+    assert one.thermal == again.thermal != other.thermal
+    assert sum(row["frames"] for row in one.thermal) >= 256
+    assert not np.array_equal(one.structures.positions, other.structures.positions)

@@ -384,7 +384,7 @@ def test_noise_that_is_too_weak_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
         return baoab(point, force, masses, h, bath, noise / np.sqrt(1.0 + decay))
 
     monkeypatch.setattr(langevin, "baoab", weak)
-    assert heat("mmff94", langevin_frames) < 1.0 - 2 * 0.17
+    assert heat("uff", langevin_frames) < 1.0 - 2 * 0.17
 
 
 def test_langevin_frames_are_seeded() -> None:

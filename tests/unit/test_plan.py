@@ -30,6 +30,17 @@ def plan(**changes: Any) -> Plan:
     return build_plan(parse_spec(tables, "test", Path()))
 
 
+METADYNAMICS = {
+    "height_eV": 0.01,
+    "pace_fs": 50.0,
+    "bias_factor": 10.0,
+    "variables": [
+        {
+            "width": 0.1, "grid_lower": 0.5, "grid_upper": 5.5, "grid_bins": 100,
+            "terms": [{"kind": "distance", "atoms": [0, 1]}],
+        }
+    ],
+}  # fmt: skip
 METHANOL = "6\n\n" + "\n".join(
     ("C 0.664 0.000 -0.020", "O -0.749 0.000 0.122", "H 1.029 -0.897 0.479", "H 1.029 0.897 0.479",
      "H 0.952 0.000 -1.070", "H -1.131 0.000 -0.754", "")
@@ -77,6 +88,25 @@ def test_water_of_another_automatic_teacher_is_another_part(
     found = build_plan(parse_spec(tables, "test", tmp_path)).the("prepare")
     assert not found.fingerprint.startswith(before)
     assert found.settings["force_field"] == "auto"
+
+
+SIMULATIONS_OF_2026 = "fdc16d97e2324b25"
+
+
+def test_dynamics_without_a_bias_keeps_the_identity_it_had_before_there_were_biases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stage in ("sample", "candidates", "probe_structures"):  # whose versions were 1 then
+        monkeypatch.setitem(STAGES_BY_NAME, stage, replace(STAGES_BY_NAME[stage], version=1))
+    plain, told = plan(), plan(dynamics__metadynamics=METADYNAMICS)
+    for stage in ("simulate", "control"):
+        assert all("metadynamics" not in part.settings["dynamics"] for part in plain.of(stage))
+    assert plain.of("simulate")[0].fingerprint.startswith(SIMULATIONS_OF_2026)
+    changed = {p.stage for p, q in zip(plain.parts, told.parts, strict=True)
+               if p.fingerprint != q.fingerprint}  # fmt: skip
+    assert changed == {"simulate"}
+    higher = plan(dynamics__metadynamics={**METADYNAMICS, "height_eV": 0.02})
+    assert higher.of("simulate")[0].fingerprint != told.of("simulate")[0].fingerprint
 
 
 WATERS = (

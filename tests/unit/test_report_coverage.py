@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from campaign.coverage.dynamics import dynamics_rows
 from campaign.coverage.measures import MEASURES, coverage_of
 from campaign.report import coverage
-from campaign.report.coverage import dynamics_rows, shown_to_the_student
+from campaign.report.coverage import shown_to_the_student
 from campaign.report.html import render_html
 from campaign.report.results import report_json
 from data_store.parts import Part, write_part

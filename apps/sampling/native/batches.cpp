@@ -1,7 +1,7 @@
-// What sampling does to batches of structures of one molecule: MMFF94 term by term with forces, bond
-// lengths restored by projection, shortest distances. Eight structures go through together, one a
+// What sampling does to batches of structures of one molecule: MMFF94 term by term with forces, Langevin
+// steps on it, bond lengths restored by projection, shortest distances. Eight structures go through together, one a
 // lane; lanes never meet, so that a structure's numbers do not depend on the others'. The formulae
-// are those of apps/sampling/mmff94.py and apps/sampling/strategies/clash.py; tests hold them equal.
+// are those of mmff94.py, langevin.py and strategies/clash.py in apps/sampling; tests hold them equal.
 //
 // Units are MMFF94's own (kcal/mol, A; angles in degrees). Lengths are kept from 0, so that atoms on
 // top of each other have an energy, and forces without a direction; what is no number stays none.
@@ -106,6 +106,26 @@ struct Table {
 struct Field {
   std::vector<Point> x, f;
   V energy[TERMS];
+  Table table[6];
+
+  // counts (6): bonds, bends, linear bends, out of planes, torsions, pairs; atoms and values of each
+  // follow one another.
+  Field(int64_t atoms, const int64_t *counts, const int32_t *term_atoms, const double *term_values)
+      : x(atoms), f(atoms) {
+    const int n_atoms[6] = {2, 3, 3, 4, 4, 2}, n_values[6] = {2, 6, 1, 1, 3, 3};
+    for (int kind = 0; kind < 6; kind++) {
+      table[kind] = {counts[kind], term_atoms, term_values};
+      term_atoms += counts[kind] * n_atoms[kind], term_values += counts[kind] * n_values[kind];
+    }
+  }
+
+  // Energies and forces at x.
+  void evaluate() {
+    for (auto &force : f) force = Point{};
+    for (auto &term : energy) term = V{};
+    bonds(table[0]), bends(table[1]), linear_bends(table[2]);
+    out_of_planes(table[3]), torsions(table[4]), pairs(table[5]);
+  }
 
   void bonds(const Table &t) {
     for (int64_t n = 0; n < t.count; n++) {
@@ -244,28 +264,46 @@ inline void put_one(std::vector<Point> &place, int lane, int64_t i, int64_t j, d
 
 extern "C" {
 
-// counts (6): bonds, bends, linear bends, out of planes, torsions, pairs; atoms and values of each
-// follow one another.
 void mmff94(int64_t count, int64_t atoms, const int64_t *counts, const int32_t *term_atoms,
             const double *term_values, const double *x, double *energies, double *forces) {
-  const int n_atoms[6] = {2, 3, 3, 4, 4, 2}, n_values[6] = {2, 6, 1, 1, 3, 3};
-  Table table[6];
-  for (int kind = 0; kind < 6; kind++) {
-    table[kind] = {counts[kind], term_atoms, term_values};
-    term_atoms += counts[kind] * n_atoms[kind], term_values += counts[kind] * n_values[kind];
-  }
-  Field field;
-  field.x.resize(atoms), field.f.resize(atoms);
+  Field field(atoms, counts, term_atoms, term_values);
   for (int64_t first = 0; first < count; first += W) {
     load(x, first, count, atoms, field.x);
-    for (auto &force : field.f) force = Point{};
-    for (auto &energy : field.energy) energy = V{};
-    field.bonds(table[0]), field.bends(table[1]), field.linear_bends(table[2]);
-    field.out_of_planes(table[3]), field.torsions(table[4]), field.pairs(table[5]);
+    field.evaluate();
     store(field.f, first, count, atoms, forces);
     for (int lane = 0; lane < W && first + lane < count; lane++)
       for (int term = 0; term < TERMS; term++)
         energies[TERMS * (first + lane) + term] = field.energy[term][lane];
+  }
+}
+
+// Langevin steps (BAOAB) of all structures, in place: x in A, v in A/fs, forces in kcal/mol/A. Per
+// atom the half kick and the width of the thermostat; noise (steps, S, N, 3), standard normal.
+void langevin(int64_t count, int64_t atoms, const int64_t *counts, const int32_t *term_atoms,
+              const double *term_values, int64_t steps, const double *half_drift_and_decay,
+              const double *half_kick, const double *width, const double *noise, double *x,
+              double *v, double *forces) {
+  const double half_drift = half_drift_and_decay[0], decay = half_drift_and_decay[1];
+  Field field(atoms, counts, term_atoms, term_values);
+  std::vector<Point> velocity(atoms), drawn(atoms);
+  for (int64_t first = 0; first < count; first += W) {
+    load(x, first, count, atoms, field.x);
+    load(v, first, count, atoms, velocity);
+    load(forces, first, count, atoms, field.f);
+    for (int64_t step = 0; step < steps; step++) {
+      load(noise + 3 * atoms * count * step, first, count, atoms, drawn);
+      for (int64_t a = 0; a < atoms; a++) {
+        velocity[a] += (V{} + half_kick[a]) * field.f[a];
+        field.x[a] += (V{} + half_drift) * velocity[a];
+        velocity[a] = (V{} + decay) * velocity[a] + (V{} + width[a]) * drawn[a];
+        field.x[a] += (V{} + half_drift) * velocity[a];
+      }
+      field.evaluate();
+      for (int64_t a = 0; a < atoms; a++) velocity[a] += (V{} + half_kick[a]) * field.f[a];
+    }
+    store(field.x, first, count, atoms, x);
+    store(velocity, first, count, atoms, v);
+    store(field.f, first, count, atoms, forces);
   }
 }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from apps.compiling import compiled_library
 from apps.sampling.mmff94_terms import MMFF94Terms, Term
 
-__all__ = ["TERMS", "closest", "evaluation", "is_compiled", "mmff94", "project"]
+__all__ = ["TERMS", "MMFF94Batches", "closest", "evaluation", "is_compiled", "project"]
 
 Array = NDArray[np.float64]
 
@@ -61,40 +61,81 @@ def _flat(terms: Sequence[Sequence[Term]], which: int, dtype: type) -> NDArray[A
     return np.array([number for kind in terms for term in kind for number in term[which]], dtype)
 
 
-def mmff94(terms: MMFF94Terms) -> Callable[[Array], tuple[Array, Array]]:
-    """Evaluation of MMFF94 bound to the terms of a molecule.
+class MMFF94Batches:
+    """MMFF94 bound to the terms of a molecule of N atoms, for batches of S structures.
 
-    Returns
-    -------
-    callable
-        From positions (S, N, 3) in Å to energies (S, 8) in kcal/mol, by `TERMS`, and forces
-        (S, N, 3) in kcal/mol/Å. Atoms on top of each other have finite ones, without a direction.
+    Parameters
+    ----------
+    terms : MMFF94Terms
 
     Raises
     ------
     RuntimeError
         If nothing is compiled.
     """
-    function = _function("mmff94")
-    coupled = {atoms: values for atoms, values in terms.stretch_bends}
-    bends = [
-        (atoms, (ka, t0, *coupled.get(atoms, (0.0, 0.0, 0.0, 0.0))[:4]))
-        for atoms, (ka, t0) in terms.angles
-    ]
-    kinds = (
-        terms.bonds, bends, terms.linear_angles, terms.out_of_planes, terms.torsions, terms.pairs
-    )  # fmt: skip
-    counts = np.array([len(kind) for kind in kinds], np.int64)
-    atoms, values = _flat(kinds, 0, np.int32), _flat(kinds, 1, np.float64)
 
-    def evaluated(positions: Array) -> tuple[Array, Array]:
+    def __init__(self, terms: MMFF94Terms) -> None:
+        self._evaluate, self._langevin = _function("mmff94"), _function("langevin")
+        coupled = dict(terms.stretch_bends)
+        bends = [
+            (atoms, (ka, t0, *coupled.get(atoms, (0.0, 0.0, 0.0, 0.0))[:4]))
+            for atoms, (ka, t0) in terms.angles
+        ]
+        kinds = (
+            terms.bonds, bends, terms.linear_angles, terms.out_of_planes, terms.torsions,
+            terms.pairs,
+        )  # fmt: skip
+        counts = np.array([len(kind) for kind in kinds], np.int64)
+        self._terms = (counts, _flat(kinds, 0, np.int32), _flat(kinds, 1, np.float64))
+
+    def energies_and_forces(self, positions: Array) -> tuple[Array, Array]:
+        """Energies (S, 8) in kcal/mol, by `TERMS`, and forces (S, N, 3) in kcal/mol/Å.
+
+        Atoms on top of each other have finite ones, without a direction.
+        """
         x = np.ascontiguousarray(positions, np.float64)
         energies, forces = np.empty((len(x), len(TERMS))), np.empty(x.shape)
-        arguments = (len(x), x.shape[1], counts, atoms, values, x, energies, forces)
-        function(*map(_as_c, arguments))
+        _call(self._evaluate, len(x), x.shape[1], *self._terms, x, energies, forces)
         return energies, forces
 
-    return evaluated
+    def langevin(
+        self,
+        point: tuple[Array, Array, Array],
+        half_drift_fs: float,
+        decay: float,
+        half_kick: Array,
+        width: Array,
+        noise: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Take Langevin steps as `apps.sampling.langevin.baoab` does.
+
+        Parameters
+        ----------
+        point : tuple of ndarray, shape (S, N, 3)
+            Positions (Å), velocities (Å/fs) and forces (kcal/mol/Å).
+        half_drift_fs, decay : float
+            Half the time step; what friction leaves of a velocity in a step.
+        half_kick, width : ndarray, shape (N,)
+            Change of a velocity by a force; spread of the noise of a velocity in a step.
+        noise : ndarray, shape (steps, S, N, 3)
+            Standard normal.
+
+        Returns
+        -------
+        tuple of ndarray, shape (S, N, 3)
+            Where all are after the last step.
+        """
+        x, v, f = (np.array(part, np.float64, order="C") for part in point)
+        step = np.array([half_drift_fs, decay])
+        kick, wide = np.ascontiguousarray(half_kick), np.ascontiguousarray(width)
+        drawn = np.ascontiguousarray(noise, np.float64)
+        shape = (len(x), x.shape[1])
+        _call(self._langevin, *shape, *self._terms, len(drawn), step, kick, wide, drawn, x, v, f)
+        return x, v, f
+
+
+def _call(function: Callable[..., None], *arguments: Any) -> None:
+    function(*map(_as_c, arguments))
 
 
 def project(
@@ -126,7 +167,7 @@ def project(
     i, j = np.ascontiguousarray(i, np.int64), np.ascontiguousarray(j, np.int64)
     contact = np.ascontiguousarray(contact_A, np.float64)
     arguments = (len(x), x.shape[1], len(bonds), flat, i, j, contact, rounds, x)
-    _function("project")(*map(_as_c, arguments))
+    _call(_function("project"), *arguments)
     return x
 
 
@@ -142,5 +183,5 @@ def closest(positions: Array, marked: NDArray[np.bool_]) -> tuple[Array, Array]:
     """
     x, marks = np.ascontiguousarray(positions, np.float64), np.ascontiguousarray(marked, np.uint8)
     others, both = np.empty(len(x)), np.empty(len(x))
-    _function("closest")(*map(_as_c, (len(x), x.shape[1], marks, x, others, both)))
+    _call(_function("closest"), len(x), x.shape[1], marks, x, others, both)
     return others, both
