@@ -43,6 +43,7 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.dynamics.metadynamics_settings import check_variables
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
+    from apps.labeling.surface import check_one_method, check_one_spin
     from apps.labeling.task import check_labels
     from apps.potential.starting import starting_potential
     from apps.potential.xtb import check_solves
@@ -63,6 +64,9 @@ def preflight(spec: CampaignSpec) -> None:
     choose_teacher(name, molecule, file)
     brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
     if brought:
+        paths = [path for path in (labels, tests) if path is not None]
+        check_one_spin(list(zip(paths, brought, strict=True)))
+        check_one_method(paths, spec.labels.same_method)
         _check_counts(spec, *brought)
     if labels is None:
         method = {name: getattr(spec.labels, name) for name in MethodSettings.model_fields}

@@ -7,8 +7,10 @@ not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,13 @@ from data_store.structures import TIER_CODES, TIERS, Structures, concatenate
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["extxyz_bytes", "read_extxyz", "write_extxyz", "write_extxyz_blocks"]
+__all__ = [
+    "extxyz_bytes",
+    "frame_methods",
+    "read_extxyz",
+    "write_extxyz",
+    "write_extxyz_blocks",
+]
 
 _ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
 _FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
@@ -132,6 +140,37 @@ def _structures(index: int, atoms: Atoms, energy: Any, forces: Any) -> Structure
 def _whole(info: dict[str, Any], name: str, default: int) -> int:
     value = info.get(name, default)
     return int(value) if isinstance(value, int | np.integer) else default
+
+
+def frame_methods(path: Path) -> dict[str, int]:
+    """Frames by the method that their comment line names (``method="PBE/def2-SVP"``).
+
+    Frames that name none are not counted.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is no extended xyz.
+    """
+    from ase.io.extxyz import key_val_str_to_dict
+
+    found: Counter[str] = Counter()
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for count in lines:
+                if not count.strip():
+                    continue
+                comment = next(lines)
+                # Most files name none: atoms are passed over unread, comments unparsed.
+                if "method" in comment and "method" in (said := key_val_str_to_dict(comment)):
+                    found[str(said["method"])] += 1
+                for _ in islice(lines, int(count)):
+                    pass
+    except (OSError, ValueError, StopIteration) as error:
+        raise InputError(
+            f"{path} is not valid extended xyz: {error}", "write it anew with ASE"
+        ) from error
+    return dict(found)
 
 
 def write_extxyz(path: Path, structures: Structures) -> None:

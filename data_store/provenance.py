@@ -19,7 +19,7 @@ __all__ = ["provenance"]
 
 _PACKAGES = (
     "mlip-campaign", "numpy", "scipy", "torch", "openmm", "rdkit", "pyscf", "pyscf-dispersion",
-    "ase", "zarr", "tensorstore", "parsl", "mpi4py",
+    "tblite", "ase", "zarr", "tensorstore", "parsl", "mpi4py",
 )  # fmt: skip
 
 

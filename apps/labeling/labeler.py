@@ -1,8 +1,7 @@
 """`Labeler`: an ab initio method as a function of one structure, and the registry of them.
 
 Not converging is an outcome, not an exception: a `Label` says how it was reached, or why it was
-not. A package registers ``name = "module:make"`` in the group ``campaign.labelers``, where ``make``
-takes `MethodSettings` and returns a `Labeler` (docs/extending.md).
+not.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.labeling.names import PLUG_INS, labeler_names
 from apps.labeling.settings import MethodSettings
-from apps.plug_ins import PlugIns
 from data_store.molecules import Molecule
 
 __all__ = ["LABELERS", "Label", "Labeler", "Outcome", "labeler_names", "make_labeler"]
@@ -86,17 +85,7 @@ LABELERS: dict[str, Callable[[MethodSettings], Labeler]] = {
     "gfn2-xtb": _gfn2,
     "gfn1-xtb": _gfn1,
 }
-"""Built-in labelers by name."""
-
-_PLUG_INS = PlugIns(
-    "campaign.labelers", "labeler", "labels.labeler", LABELERS,
-    "a function of MethodSettings that returns a Labeler", lambda loaded, name: callable(loaded),
-)  # fmt: skip
-
-
-def labeler_names() -> tuple[str, ...]:
-    """Names of all labelers: built-in ones, then plug-ins'."""
-    return (*LABELERS, *_PLUG_INS.names())
+"""Built-in labelers by name (`BUILT_IN`)."""
 
 
 def make_labeler(settings: MethodSettings) -> Labeler:
@@ -106,10 +95,10 @@ def make_labeler(settings: MethodSettings) -> Labeler:
     ------
     InputError
         If there is none of that name, two packages register it, it cannot be loaded, or it does not
-        know the method or basis.
+        know the method or basis, or its package is not installed.
     """
     name = settings.labeler
     make: Callable[[MethodSettings], Labeler] = (
-        LABELERS[name] if name in LABELERS else _PLUG_INS.load(name)
+        LABELERS[name] if name in LABELERS else PLUG_INS.load(name)
     )
     return make(settings)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyscf import dft, gto, scf
 
 from apps.labeling.labeler import Label
+from apps.labeling.pyscf_names import knows_basis, nearest_bases, nearest_functionals
 from apps.labeling.settings import MethodSettings
 from data_store.elements import SYMBOLS
 from data_store.errors import InputError
@@ -45,7 +46,7 @@ class PySCFLabeler:
             raise InputError(
                 f"labels.functional = {settings.functional!r}: PySCF knows no such functional "
                 f"({error})",
-                "examples: PBE, PBE0, B3LYP, wB97X-V",
+                _nearest(nearest_functionals(settings.functional), "PBE, PBE0, B3LYP, wB97X-V"),
             ) from error
 
     def label(
@@ -112,12 +113,28 @@ class PySCFLabeler:
                 unit="Angstrom", verbose=0,
             )  # fmt: skip
         except Exception as error:
+            self._check_basis(sorted({SYMBOLS[int(z)] for z in numbers}))
             raise InputError(
                 f"PySCF refuses charge {charge}, multiplicity {multiplicity} and "
                 f"labels.basis = {self.settings.basis!r} for this molecule: {error}",
                 "check system.charge, system.multiplicity and labels.basis (def2-SVP, def2-TZVP, "
                 "cc-pVTZ, …)",
             ) from error
+
+    def _check_basis(self, symbols: list[str]) -> None:
+        basis = self.settings.basis
+        lacking = [symbol for symbol in symbols if not knows_basis(basis, symbol)]
+        if not lacking:
+            return
+        if any(knows_basis(basis, symbol) for symbol in ("H", "C", "O")):
+            raise InputError(
+                f"labels.basis = {basis!r} has no functions for {', '.join(lacking)}",
+                "def2-SVP and def2-TZVP reach to radon",
+            )
+        raise InputError(
+            f"labels.basis = {basis!r}: PySCF knows no such basis set",
+            _nearest(nearest_bases(basis), "def2-SVP, def2-TZVP, cc-pVTZ"),
+        )
 
     def _mean_field(self, molecule: Any) -> Any:
         settings = self.settings
@@ -168,6 +185,10 @@ class PySCFLabeler:
             return Label("not_finite", energy, forces, step, found)
         outcome: Any = "spin_contaminated" if contaminated else "converged"
         return Label(outcome, energy, forces, step, found)
+
+
+def _nearest(found: list[str], examples: str) -> str:
+    return f"nearest: {', '.join(found)}" if found else f"examples: {examples}"
 
 
 def _run(mean_field: Any, density: Any = None) -> Any:

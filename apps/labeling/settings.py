@@ -1,24 +1,29 @@
-"""Settings of the labels: computed by PySCF, or published ones from a file."""
+"""Settings of the labels: computed by a labeler, or published ones from a file."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["LabelSettings", "MethodSettings"]
+from apps.labeling.names import OF_TBLITE, labeler_names
+from data_store.errors import unknown_name
+
+__all__ = ["LIMITS", "LabelSettings", "MethodSettings"]
+
+LIMITS = ("limit_s", "limit_memory_MB")
+"""Resources that a label may take; they change no number."""
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
 
 
 class MethodSettings(BaseModel):
-    """The ab initio method: what decides the numbers, and nothing else."""
+    """The method: what decides the numbers, and nothing else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: str = "pyscf"
-    """Name in the registry of labelers: pyscf, gfn2-xtb or gfn1-xtb (extra xtb), or one that a
-    package brings (docs/extending.md)."""
+    """Name in the registry of labelers; follows `source`, and need not be given."""
 
     functional: str = "PBE"
     """Exchange-correlation functional, as libxc and PySCF name it."""
@@ -44,18 +49,37 @@ class MethodSettings(BaseModel):
     spin_contamination_max: float = Field(default=0.3, gt=0.0)
     """Largest deviation of ⟨S²⟩ from S(S+1) that a label may have."""
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers."""
+        return self.model_dump(mode="json", include=set(MethodSettings.model_fields))
+
 
 class LabelSettings(MethodSettings):
     """The ``[labels]`` table."""
 
-    source: Literal["pyscf", "file"] = "pyscf"
-    """Compute labels, with the method that `labeler` names; or import them."""
+    source: str = "pyscf"
+    """What labels come from: the name of a labeler that computes them (pyscf, tblite, or one that a
+    package brings, docs/extending.md), or "file"."""
+
+    method: str | None = None
+    """Method of tblite: GFN2-xTB (where none is given) or GFN1-xTB."""
 
     file: str | None = None
     """Extended xyz with labels (eV, eV/Å) to train and validate on, for source "file"."""
 
     test_file: str | None = None
     """Extended xyz with labels to test on and to start dynamics from."""
+
+    limit_s: float | None = Field(default=None, gt=0.0)
+    """Wall time that a label may take; a longer one is stopped and tried again with twice as
+    much."""
+
+    limit_memory_MB: float | None = Field(default=None, gt=0.0)
+    """Resident memory that the process of a label may take, libraries (some 200 MB) included."""
+
+    same_method: tuple[str, ...] = ()
+    """Names in the frames of file and test_file (``method=…``) that are of one method; labels by
+    two methods are refused otherwise."""
 
     count: int = Field(default=60, gt=0)
     """Labels to compute."""
@@ -73,14 +97,55 @@ class LabelSettings(MethodSettings):
     temperatures_K: tuple[Temperature, ...] = Field(default=(500.0,), min_length=1)
     """Temperatures of the candidates in K."""
 
+    @property
+    def computed(self) -> bool:
+        """Whether a labeler computes them."""
+        return self.source != "file"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labeler_follows(cls, given: Any) -> Any:
+        """Let `labeler` be what `source` and `method` name."""
+        source = given.get("source") if isinstance(given, dict) else None
+        if not isinstance(source, str) or source in ("file", "pyscf"):
+            return given
+        named = source
+        if source == "tblite":
+            named = _known("method of tblite", given.get("method") or "GFN2-xTB", OF_TBLITE)
+        else:
+            _known("source of labels", source, {"file": "", "tblite": ""} | _by_name())
+        if given.get("labeler", named) != named:
+            raise ValueError(
+                f'labeler = "{given["labeler"]}" contradicts source = "{source}": leave it out'
+            )
+        return given | {"labeler": named}
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> LabelSettings:
+        if self.method is not None and self.source != "tblite":
+            raise ValueError(f'method = "{self.method}" belongs to source = "tblite"')
+        return self
+
     @model_validator(mode="after")
     def _source_fits(self) -> LabelSettings:
         if self.source == "file" and self.file is None:
             raise ValueError('source = "file" needs file = "….extxyz"')
-        if self.source == "pyscf" and (self.file or self.test_file):
+        if self.computed and (self.file or self.test_file):
             raise ValueError('file and test_file belong to source = "file"')
         if self.source == "file" and self.select != "random":
             raise ValueError(
-                f'select = "{self.select}" belongs to source = "pyscf"; of a file, all is used'
+                f'select = "{self.select}" belongs to source = "pyscf" or another '
+                "labeler; of a file, all is used"
             )
         return self
+
+
+def _known(kind: str, name: str, valid: dict[str, str]) -> str:
+    if name not in valid:
+        error = unknown_name(kind, name, list(valid))
+        raise ValueError(f"{error.message}; {error.hint}")
+    return valid[name]
+
+
+def _by_name() -> dict[str, str]:
+    return {name: name for name in labeler_names()}

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from apps.contract import Request, Result
-from apps.labeling.settings import MethodSettings
+from apps.labeling.settings import LIMITS, MethodSettings
+from apps.labeling.surface import check_one_spin, surface_of
 from data_store.columns import Column
-from data_store.errors import InputError, MethodError
+from data_store.errors import InputError, LostError, MethodError
+from data_store.extxyz import frame_methods
+from data_store.fingerprints import file_digest
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
-from data_store.work import await_item, item_key, load_item, save_item
+from data_store.work import await_item, item_key, load_item, save_item, write_atomic
+
+if TYPE_CHECKING:
+    from apps.labeling.child import ChildLabeler, Limits
+    from apps.labeling.labeler import Label
 
 __all__ = ["check_labels", "import_labels", "label", "merge_labels"]
 
@@ -33,15 +43,20 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
     ------
     InputError
         If functional, basis, charge or multiplicity cannot be used.
+    LostError
+        If a label took more than ``labels.limit_s`` or ``labels.limit_memory_MB``.
     """
-    from pyscf import lib
-
-    from apps.labeling.labeler import make_labeler
-
     req = Request.from_json(request)
-    lib.num_threads(req.threads)
+    with _labelling(req) as labelled:
+        return _label(req, labelled).to_json()
+
+
+Structure = tuple[Any, Any, int, int]
+Labelling = Callable[[int, Structure], "Label"]
+
+
+def _label(req: Request, labelled: Labelling) -> Result:
     structures, order = _candidates(req)
-    labeler = make_labeler(_method(req))
     counts = Counter(labels_done=0, labels_failed=0, labels_skipped=0)
     longest_s = 0.0  # nothing is begun that would not end; the first label always is
     for index in req.key["indices"]:
@@ -49,9 +64,9 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
             counts["labels_skipped"] += 1
             continue
         if longest_s and req.out_of_time(longest_s):
-            return Result("continue", counts=_floats(counts)).to_json()
+            return Result("continue", counts=_floats(counts))
         began = time.perf_counter()
-        found = labeler.label(*_structure(structures, int(order[index])))
+        found = labelled(index, _structure(structures, int(order[index])))
         details = {
             "outcome": found.outcome,
             "step": found.step,
@@ -61,7 +76,39 @@ def label(request: dict[str, Any]) -> dict[str, Any]:
         save_item(req.work_dir, item_key(index), arrays, details)
         longest_s = max(longest_s, time.perf_counter() - began)
         counts["labels_done" if found.outcome == "converged" else "labels_failed"] += 1
-    return Result("done", counts=_floats(counts)).to_json()
+    return Result("done", counts=_floats(counts))
+
+
+@contextmanager
+def _labelling(req: Request) -> Iterator[Labelling]:
+    """Labels of single structures: here, or where there are limits by a process of its own."""
+    from pyscf import lib
+
+    from apps.labeling.child import ChildLabeler, Limits
+    from apps.labeling.labeler import make_labeler
+
+    limits = Limits(*(req.settings.get(name) for name in LIMITS))
+    if limits == Limits():
+        lib.num_threads(req.threads)
+        labeler = make_labeler(_method(req))
+        yield lambda index, structure: labeler.label(*structure)
+        return
+    with ChildLabeler(_method(req), req.threads) as child:
+        yield partial(_limited, req, child, limits)
+
+
+def _limited(
+    req: Request, child: ChildLabeler, limits: Limits, index: int, structure: Structure
+) -> Label:
+    """Label within limits, which double each time that this label was stopped."""
+    note = req.work_dir / f"{item_key(index)}.stopped"
+    stopped = int(note.read_text(encoding="utf-8")) if note.exists() else 0
+    try:
+        return child.label(*structure, limits=limits.times(2.0**stopped))
+    except LostError:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(note, str(stopped + 1).encode())
+        raise
 
 
 def _floats(counts: Counter[str]) -> dict[str, float]:
@@ -82,7 +129,7 @@ def _candidates(req: Request) -> tuple[Structures, Any]:
     return read_structures(part), selection.read("order", "")
 
 
-def _structure(structures: Structures, index: int) -> tuple[Any, Any, int, int]:
+def _structure(structures: Structures, index: int) -> Structure:
     return (
         structures.numbers_of(index),
         structures.positions_of(index).astype(np.float64),
@@ -115,12 +162,14 @@ def _merged(req: Request) -> Part:
     kept: list[int] = []
     energies, forces, left_out = [], [], []
     steps: Counter[str] = Counter()
+    spins: list[float | None] = []  # ⟨S²⟩ of each label
     for index in range(int(req.settings["count"])):
         arrays, details = await_item(req.work_dir, item_key(index))
         if details["outcome"] != "converged":
             left_out.append({"index": index, "reason": details["outcome"]})
             continue
         steps[details["step"]] += 1
+        spins.append(details["spin_squared"])
         kept.append(int(order[index]))
         energies.append(arrays["energy"])
         forces.append(arrays["forces"])
@@ -132,11 +181,16 @@ def _merged(req: Request) -> Part:
     labelled = structures.take(kept).with_labels(np.concatenate(energies), np.concatenate(forces))
     columns = structures_to_columns(labelled) | {"candidate": Column(np.array(kept))}
     metadata = {
-        "method": _method(req).model_dump(mode="json"),
+        "method": _method(req).identity(),
         "steps": dict(sorted(steps.items())),
         "left_out": left_out,
     }
-    return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, metadata)
+    return write_part(
+        Path(req.parts_root), req.stage, req.fingerprint, columns, metadata,
+        provenance={
+            "surface": surface_of(_method(req).identity(), labelled), "spin_squared": spins,
+        },
+    )  # fmt: skip
 
 
 def check_labels(path: Path, molecule: Molecule) -> Structures:
@@ -145,7 +199,7 @@ def check_labels(path: Path, molecule: Molecule) -> Structures:
     Raises
     ------
     InputError
-        If the file is unusable, or a frame is of another molecule or order.
+        If the file is unusable, or a frame is of another molecule, order, charge or multiplicity.
     """
     from data_store.extxyz import read_extxyz
 
@@ -158,6 +212,7 @@ def check_labels(path: Path, molecule: Molecule) -> Structures:
                 "frame of labels.file",
                 "a campaign's labels are of one molecule, all in one order",
             )
+    check_one_spin([(path, structures)])
     return structures
 
 
@@ -174,13 +229,15 @@ def import_labels(request: dict[str, Any]) -> dict[str, Any]:
     if part is None:
         (prepared,) = req.input_parts("molecule")
         molecule = Molecule.from_json(prepared.metadata["molecule"])
-        structures = check_labels(Path(req.files["labels"]), molecule)
+        file = Path(req.files["labels"])
+        structures = check_labels(file, molecule)
+        method = {"file_digest": file_digest(file), "frames_say": frame_methods(file)}
         part = write_part(
             Path(req.parts_root),
             req.stage,
             req.fingerprint,
             structures_to_columns(structures),
             {"labels": len(structures), "left_out": []},
-            provenance={"file": Path(req.files["labels"]).name},
+            provenance={"file": file.name, "surface": surface_of(method, structures)},
         )
     return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()

@@ -102,9 +102,9 @@ def _stages(progress: Progress) -> dict[str, dict[str, int]]:
 
 def _expert(spec: CampaignSpec) -> dict[str, Any]:
     """Labels that the expert is asked for; none are computed where they come from a file."""
-    computed = spec.labels.source != "file" and spec.system.kind == "molecule"
+    computed = spec.labels.computed and spec.system.kind == "molecule"
     return {
-        "source": spec.labels.source,
+        "source": spec.labels.labeler if spec.labels.computed else "file",
         "calls": spec.labels.count if computed else 0,
         "pools": sorted(spec.finetuning.pools),
     }

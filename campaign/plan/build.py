@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from apps.labeling.settings import LIMITS
 from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
 from campaign.plan.identities import TRAINING_RESOURCES, as_before, brought, start_file
@@ -95,7 +96,7 @@ def _built(spec: CampaignSpec) -> Plan:
         for model in finetunes
         for run in _simulations(spec, teach, label, smallest, starts, model)
     ]
-    candidates = [teach.candidates, teach.order] if spec.labels.source == "pyscf" else []
+    candidates = [teach.candidates, teach.order] if spec.labels.computed else []
     pretrained = teach.used_pretrainings(spec) if "pretrained" in spec.finetuning.arms else []
     return Plan(
         spec,
@@ -125,22 +126,10 @@ def _of_several(spec: CampaignSpec, teach: Teaching) -> Iterator[PlannedPart]:
         )
 
 
-_LABEL_BOOKKEEPING = {
-    "source",
-    "file",
-    "test_file",
-    "test_count",
-    "count",
-    "candidates",
-    "select",
-    "temperatures_K",
-}
-
-
 def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
-    if labels.source == "file":
+    if not labels.computed:
         found = [
             planned_part(
                 stage,
@@ -159,7 +148,8 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
             if (file := brought(path)) is not None
         ]
         return found[0], found[1:]
-    method = labels.model_dump(mode="json", exclude=_LABEL_BOOKKEEPING)
+    method = labels.identity()
+    limits = {name: value for name in LIMITS if (value := getattr(labels, name)) is not None}
     series = {
         "stage": "label",
         "version": STAGES["label"].version,
@@ -171,7 +161,7 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
     computed = planned_part(
         "label",
         f"{labels.count} labels",
-        {**method, "count": labels.count},
+        {**method, "count": labels.count, **limits},
         seed,
         inputs={
             "candidates": [teach.candidates],
@@ -179,6 +169,7 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
             "molecule": [teach.molecule],
         },
         items=items,
+        not_science=LIMITS,
     )
     return computed, []
 
@@ -207,7 +198,7 @@ def _starts(
     settings = {"count": spec.dynamics.replicas}
     if tests:
         inputs = {"test": tests}
-    elif spec.labels.source == "pyscf":
+    elif spec.labels.computed:
         inputs = {"candidates": [teach.candidates], "order": [teach.order]}
         settings["labels"] = spec.labels.count
     else:

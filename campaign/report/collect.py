@@ -215,7 +215,7 @@ def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
 
 def _expert_calls(plan: Plan, made: _Made) -> int:
     """Labels that were computed, or those of the largest pool where they were imported."""
-    if plan.spec.labels.source == "file":
+    if not plan.spec.labels.computed:
         return max(plan.spec.finetuning.pools)
     return sum(
         part.shape("candidate")[0] + len(part.metadata["left_out"])

@@ -145,7 +145,7 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     if labels.select not in STRATEGIES:
         error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))
         yield Problem("labels.select", repr(labels.select), error.hint)
-    if labels.source == "pyscf":
+    if labels.computed:
         kept_for_test = labels.test_count
         if max(pools) + kept_for_test > labels.count:
             yield Problem(

@@ -226,11 +226,10 @@ def tables(kind: str) -> dict[str, Any]:
 def test_a_campaign_that_names_it_is_ready_to_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = parse_spec(tables(kind), "test", Path())
     with pytest.raises(InputError, match=f"unknown .*'{NAMES[kind]}'"):
-        preflight(spec)
+        preflight(parse_spec(tables(kind), "test", Path()))
     monkeypatch.syspath_prepend(install(tmp_path, kind))
-    preflight(spec)
+    preflight(parse_spec(tables(kind), "test", Path()))
 
 
 PRINTS = """

@@ -14,6 +14,7 @@ import pytest
 
 from apps.contract import Request
 from apps.labeling.labeler import labeler_names, make_labeler
+from apps.labeling.pyscf_names import knows_basis, nearest_bases, nearest_functionals
 from apps.labeling.settings import LabelSettings, MethodSettings
 from apps.labeling.task import label, merge_labels
 from apps.sampling.molecule import molecule_from_smiles
@@ -129,6 +130,41 @@ def test_the_two_tight_bindings_differ() -> None:
     assert abs(one.energy_eV - two.energy_eV) > 1.0
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"functional": "PBQ"}, "nearest: PBE"),
+        ({"functional": "wB97XX-V"}, "wB97X-V"),
+        ({"functional": "zzzzzz"}, "examples: PBE"),
+        ({"basis": "def2-SPV"}, "nearest: def2-SVP"),
+        ({"basis": "zzzzzz"}, "examples: def2-SVP"),
+    ],
+)
+def test_names_that_pyscf_does_not_know_come_with_the_nearest(
+    fields: dict[str, Any], said: str
+) -> None:
+    """Before anything is computed, by what `campaign validate` calls."""
+    with pytest.raises(InputError) as refused:
+        make_labeler(QUICK.model_copy(update=fields)).check(WATER_MOLECULE)
+    assert said in str(refused.value)
+
+
+def test_a_basis_that_lacks_an_element_is_told_from_none() -> None:
+    with pytest.raises(InputError, match=r"STO-3G' has no functions for Lv"):
+        make_labeler(QUICK).check(replace(WATER_MOLECULE, numbers=(116, 1, 1)))
+
+
+def test_every_name_that_is_suggested_can_be_used() -> None:
+    for wrong in ("PBQ", "wB97XX-V", "B3LPY", "PBE00", "M062Y", "B97MV", "camb3lip"):
+        assert nearest_functionals(wrong)
+        for name in nearest_functionals(wrong):
+            make_labeler(MethodSettings(functional=name))
+    for wrong in ("def3", "def2-SPV", "cc-pVTX", "6-31H*", "sto3"):
+        assert nearest_bases(wrong)
+        for name in nearest_bases(wrong):
+            assert any(knows_basis(name, symbol) for symbol in ("H", "C", "Cu", "I", "U"))
+
+
 def test_an_open_shell_has_its_spin() -> None:
     hydroxyl = np.array([[0.0, 0, 0], [0, 0, 0.97]])
     found = make_labeler(QUICK).label(np.array([8, 1]), hydroxyl, 0, 2)
@@ -173,6 +209,34 @@ def test_unknown_methods_are_refused() -> None:
 def test_sources_that_contradict_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"file|pyscf"):
         LabelSettings(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"source": "tblite", "method": "GFN3-xTB"}, "valid: GFN1-xTB, GFN2-xTB"),
+        ({"source": "tblite", "labeler": "pyscf"}, "contradicts"),
+        ({"source": "pyscf", "method": "GFN2-xTB"}, 'source = "tblite"'),
+        ({"source": "tblit"}, "valid: file, gfn1-xtb.*pyscf.*tblite"),
+    ],
+)
+def test_settings_of_another_labeler_are_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        LabelSettings(**fields)
+
+
+def test_the_source_names_the_labeler_and_survives_json() -> None:
+    for name in labeler_names():
+        found = LabelSettings(source=name)
+        assert found.labeler == name
+        assert LabelSettings.model_validate_json(found.model_dump_json()) == found
+
+
+def test_tblite_is_the_labeler_of_its_method() -> None:
+    for method, name in {None: "gfn2-xtb", "GFN2-xTB": "gfn2-xtb", "GFN1-xTB": "gfn1-xtb"}.items():
+        found = LabelSettings(source="tblite", method=method)
+        assert found.identity() == MethodSettings(labeler=name).identity()
+        assert LabelSettings.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize("dispersion", ["d3bj", "d4"])
@@ -220,6 +284,7 @@ def test_labels_are_kept_once_and_merged_whatever_their_grouping(tmp_path: Path,
     assert digests[0] == digests[1]
     part = open_part(tmp_path / "all" / "parts" / "label" / ("d" * 64))
     np.testing.assert_array_equal(part.read("candidate", ""), ORDER[:4])
+    assert len(part.provenance["spin_squared"]) == 4
     labelled = read_structures(part)
     alone = make_labeler(method).label(NUMBERS, labelled.positions_of(2), 0, 1)
     assert labelled.labelled_energies()[2] == pytest.approx(alone.energy_eV, abs=1e-7)
