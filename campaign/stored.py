@@ -40,6 +40,9 @@ __all__ = [
 MERGED_STAGE = "merged"
 """Stage of parts that are made of others, or of files, by hand."""
 
+_FOLDERS = (".aselmdb", ".lmdb")
+"""Suffixes of databases that may be folders."""
+
 PER_PART = 50_000
 """Structures of a merged part."""
 
@@ -176,7 +179,7 @@ def blocks_from(
     path: Path, convention: Convention, name: str | None, stage: str | None
 ) -> Iterator[Structures]:
     """Blocks of structures of a file of any format, a part, or a stage of a campaign."""
-    if path.is_dir() and path.suffix not in {".aselmdb", ".lmdb"}:
+    if path.is_dir() and path.suffix not in _FOLDERS:
         if name is not None or convention != Convention():
             raise InputError(
                 f"{path} is no foreign file, but a format or units were given", "leave them out"
@@ -231,8 +234,7 @@ def imported(
         raise InputError(f"{file}: no such file", "expected structures to read")
     kind = format_of(file, name)
     came = {"file": file.name, "format": kind.title, "convention": convention.to_json()}
-    digest = file_digest(file) if file.is_file() else ""
-    identity = {"file": digest or str(file.resolve()), **convention.to_json()}
+    identity = {"file": _digest_of(file), **convention.to_json()}
     parts = _written(kind.read(file, convention, BLOCK), to, identity, {"came": came}, per_part)
     return _told(parts, to)
 
@@ -253,12 +255,19 @@ def merged(
     return _told(_written(blocks, to, identity, {"sources": names}, per_part), to)
 
 
-def _identity(path: Path, stage: str | None) -> str:
-    if path.is_file():
-        return file_digest(path)
-    if (path / MANIFEST).is_file():
-        return str(read_manifest(path)["digest"])
-    return f"{path.resolve()}:{stage or 'sample'}"
+def _identity(path: Path, stage: str | None) -> list[str]:
+    """Digests of the content: of a file, of a part, or of all parts that a stage has made."""
+    if path.is_file() or path.suffix in _FOLDERS:
+        return [_digest_of(path)]
+    return list(source_of(path, stage).digests)
+
+
+def _digest_of(file: Path) -> str:
+    """Of a file, or of all files of a folder that is one database."""
+    if file.is_file():
+        return file_digest(file)
+    inside = sorted(path for path in file.rglob("*") if path.is_file() and path.name != "lock.mdb")
+    return fingerprint([[path.name, file_digest(path)] for path in inside])
 
 
 def _written(

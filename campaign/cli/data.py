@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -91,11 +92,12 @@ def gc(
     from campaign.stored import cleared, unplanned
 
     campaign = open_campaign(folder, workspace)
-    found = unplanned(campaign.workspace, campaign.launched_plan())
-    total = sum(part.bytes for part in found)
-    if delete:
-        with held(campaign.workspace.root):  # nobody may be making parts meanwhile
+    # Looked for under the lock: a launch in between could plan them again, or be making them.
+    with held(campaign.workspace.root) if delete else nullcontext():
+        found = unplanned(campaign.workspace, campaign.launched_plan())
+        if delete:
             cleared(found)
+    total = sum(part.bytes for part in found)
     if as_json:
         say({"deleted": delete, "bytes": total, "parts": [part.to_json() for part in found]})
         return

@@ -37,12 +37,15 @@ class Source:
         What they are structures of, where that is known.
     dynamics : list of dict
         What frames of the teacher's dynamics are worth, where the parts say so.
+    digests : tuple of str
+        Of the parts they are read from; none of a file.
     """
 
     title: str
     blocks: Callable[[], Iterator[Structures]]
     molecule: Molecule | None
     dynamics: list[dict[str, float]] = field(default_factory=list)
+    digests: tuple[str, ...] = ()
 
 
 def source_of(path: Path, stage: str | None = None, workspace: Path | None = None) -> Source:
@@ -91,7 +94,7 @@ def _of_part(part: Part) -> Source:
     # Several molecules may have been prepared in one workspace: then it is not known which.
     molecule = _molecule(open_part(prepared[0].parent)) if len(prepared) == 1 else None
     title = f"part {part.fingerprint[:16]} of stage {part.stage}"
-    return Source(title, lambda: blocks_of([part]), molecule, dynamics_rows([part]))
+    return Source(title, lambda: blocks_of([part]), molecule, dynamics_rows([part]), (part.digest,))
 
 
 def _molecule(prepared: Part) -> Molecule | None:
@@ -121,7 +124,8 @@ def _of_stage(folder: Path, stage: str, workspace: Path | None) -> Source:
         f"stage {stage} of campaign {plan.spec.campaign.name}: {len(made)} of {len(planned)} parts"
     )
     molecule = _molecule(prepared[0]) if len(prepared) == 1 else None
-    return Source(title, lambda: blocks_of(made), molecule, dynamics_rows(made))
+    digests = tuple(part.digest for part in made)
+    return Source(title, lambda: blocks_of(made), molecule, dynamics_rows(made), digests)
 
 
 def _holds(planned: Sequence[PlannedPart], root: Path) -> bool:

@@ -96,6 +96,19 @@ def test_many_parts_become_few(tmp_path: Path) -> None:
     assert found == merged(parts, tmp_path / "to", per_part=10)
 
 
+def test_a_campaign_that_grew_is_merged_anew(tmp_path: Path) -> None:
+    finish(start(tmp_path / "c", "--until", "sample"), tmp_path / "c", code=0)
+    before = run("merge", str(tmp_path / "c"), "--to", str(tmp_path / "to"))
+    part = Path(before["parts"][0]["path"])
+    (gone, *_) = sorted((tmp_path / "c/workspace/parts/sample").iterdir())
+    gone.rename(tmp_path / "aside")
+    fewer = run("merge", str(tmp_path / "c"), "--to", str(tmp_path / "to"))
+    assert 0 < fewer["structures"] < before["structures"]
+    assert part.exists(), "what was merged before stays"
+    (tmp_path / "aside").rename(gone)
+    assert run("merge", str(tmp_path / "c"), "--to", str(tmp_path / "to")) == before
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_text("mine")
     part = write_part(tmp_path / "parts", "sample", "a" * 64, structures_to_columns(waters(2)), {})
