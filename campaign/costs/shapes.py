@@ -89,10 +89,11 @@ def _labels(part: PlannedPart, atoms: int, parameters: int) -> Size:
 
 
 def _probe_structures(part: PlannedPart, atoms: int, _: int) -> Size:
+    """In a scan half of the molecule stays where it was, and what repeats compresses to nothing."""
     settings = part.settings
     scans = settings["frames"] * atoms * len(settings["changes_A"])
-    count = scans + 0.3 * settings["held_out"]
-    return _arrays(_STRUCTURE_COLUMNS, count * (3 * _DOUBLE * atoms + 10))
+    count = 0.5 * scans + 0.3 * settings["held_out"]
+    return _arrays(_STRUCTURE_COLUMNS, count * 3 * _DOUBLE * atoms + scans * _DOUBLE)
 
 
 def _validations(settings: Mapping[str, Any], steps: float) -> int:

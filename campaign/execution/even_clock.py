@@ -7,16 +7,19 @@ not notice that their tasks are lost, for as long as the clock was set back. So 
     python -P -m campaign.execution.even_clock SCRIPT ARGUMENT ...
 
 in which `time.time` starts at the wall clock and goes on by the monotonic one. Workers are spawned
-anew by the manager: tasks see the wall clock as it is.
+anew by the manager: tasks see the wall clock as it is. They are given their tasks through queues
+that outlive a worker killed while it waits (`campaign.execution.lasting_queue`).
 """
 
 from __future__ import annotations
 
+import multiprocessing.queues
 import runpy
 import shutil
 import sys
 import time
 
+from campaign.execution.lasting_queue import LastingQueue
 from data_store.errors import InputError
 
 __all__ = ["START", "main"]
@@ -38,6 +41,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"{arguments[0]} is not on PATH", "install parsl beside this interpreter")
     started_unix = time.time() - time.monotonic()
     time.time = lambda: started_unix + time.monotonic()
+    multiprocessing.queues.Queue = LastingQueue  # type: ignore[misc, assignment]
     sys.argv = [script, *arguments[1:]]
     runpy.run_path(script, run_name="__main__")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,16 +103,71 @@ def test_a_killed_block_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "ManagerLost" in rows[0]["message"]
 
 
+def test_a_worker_killed_while_it_waits_does_not_keep_the_others_from_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.prepare()
+    works = "tests.integration.toy_tasks:make"
+    first = planned_part("sample", "long", {"value": 1, "seconds": 3.0}, 0, function=works)
+    then = planned_part("pretrain", "then", {}, 0, inputs={"needs": [first]}, function=works)
+    site = LocalSite.model_validate(
+        {"site": {"name": "test"}, "pools": {"cpu": {"workers_per_node": 2}}}
+    )
+    killed: list[int] = []
+
+    def kill_who_waits(progress: Progress) -> None:
+        """Once, when one of two workers has the only task."""
+        if progress.stages[0].running and not killed:
+            killed.extend(_waiting_workers(workspace))
+
+    with Ledger(workspace.ledger) as ledger:
+        ending = Driver([first, then], workspace, site, ledger, kill_who_waits, UNWATCHED).run()
+    assert len(killed) == 1
+    assert ending.complete
+    rows = [row for row in read_ledger(workspace.ledger) if row["event"] == "result"]
+    assert [row["outcome"] for row in rows] == ["done", "done"]
+
+
+def _waiting_workers(workspace: Workspace) -> list[int]:
+    """Kill the workers that have no task, once one has; their process numbers."""
+    while not (marks := list(workspace.running.glob("*.json"))):
+        time.sleep(0.05)
+    busy = {json.loads(mark.read_text())["pid"] for mark in marks}
+    time.sleep(1.0)  # all workers are up, and one waits with the lock of the queue
+    idle = [
+        worker
+        for manager in _managers(workspace)
+        for worker in manager.children()
+        if "spawn_main" in str(worker.cmdline()) and worker.pid not in busy | _servers(manager)
+    ]
+    for worker in idle:
+        worker.kill()
+    return [worker.pid for worker in idle]
+
+
+def _servers(manager: psutil.Process) -> set[int]:
+    """The process that holds what Parsl's manager and workers share: its first child by spawn."""
+    spawned = [child for child in manager.children() if "spawn_main" in str(child.cmdline())]
+    return {min(spawned, key=lambda child: child.create_time()).pid}
+
+
 def _block_of(workspace: Workspace) -> int:
     """Wait until the task is in flight; kill the block's manager, that starts all its workers."""
     while not list(workspace.running.glob("*.json")):
         time.sleep(0.05)
-    managers = [
+    managers = _managers(workspace)
+    for manager in managers:
+        manager.kill()
+    return len(managers)
+
+
+def _managers(workspace: Workspace) -> list[psutil.Process]:
+    """The processes that start all workers of their blocks."""
+    return [
         process
         for process in psutil.process_iter(["environ", "cmdline"])
         if (process.info["environ"] or {}).get("CAMPAIGN_WORKSPACE") == str(workspace.root)
         and any(word.endswith("process_worker_pool.py") for word in process.info["cmdline"])
     ]
-    for manager in managers:
-        manager.kill()
-    return len(managers)

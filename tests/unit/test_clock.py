@@ -6,6 +6,7 @@ That a real launch survives a clock that jumps is shown in `tests/e2e/test_clock
 from __future__ import annotations
 
 import ast
+import multiprocessing.queues
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,7 @@ def test_a_script_by_an_even_clock_does_not_see_the_clock_being_set(
 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.argv", [])
+    monkeypatch.setattr("multiprocessing.queues.Queue", multiprocessing.queues.Queue)
     monkeypatch.setattr("builtins.set_clock", set_clock, raising=False)
     monkeypatch.setattr("time.time", lambda: unix)
     main(["beats.py", "--port=1"])
