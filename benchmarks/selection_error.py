@@ -67,7 +67,7 @@ def _labelled(teacher: Teacher, x: np.ndarray) -> Structures:
     """The expert's labels."""
     labeler = make_labeler(MethodSettings(labeler="gfn2-xtb"))
     molecule = teacher.molecule
-    found = [labeler.label(molecule.numbers, one, molecule.charge, 1) for one in x]
+    found = [labeler.label(np.array(molecule.numbers), one, molecule.charge, 1) for one in x]
     return Structures.from_dense(
         molecule.numbers,
         x,
