@@ -70,6 +70,11 @@ class LabelSettings(MethodSettings):
     test_file: str | None = None
     """Extended xyz with labels to test on and to start dynamics from."""
 
+    in_time_order: bool = False
+    """Whether the frames of file and test_file follow each other in time, though they do not say
+    so: they are then split by blocks of time. Otherwise a frame that says nothing of its trajectory
+    counts as one of its own."""
+
     limit_s: float | None = Field(default=None, gt=0.0)
     """Wall time that a label may take; a longer one is stopped and tried again with twice as
     much."""
@@ -132,6 +137,8 @@ class LabelSettings(MethodSettings):
             raise ValueError('source = "file" needs file = "….extxyz"')
         if self.computed and (self.file or self.test_file):
             raise ValueError('file and test_file belong to source = "file"')
+        if self.computed and self.in_time_order:
+            raise ValueError('in_time_order belongs to source = "file"')
         if self.source == "file" and self.select != "random":
             raise ValueError(
                 f'select = "{self.select}" belongs to source = "pyscf" or another '
