@@ -62,8 +62,8 @@ def preflight(spec: CampaignSpec) -> None:
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
     name, file = teacher_of(spec.system.molecules()[0], spec.sampling)
     choose_teacher(name, molecule, file)
-    paths, ordered = [path for path in (labels, tests) if path], spec.labels.in_time_order
-    brought = [check_labels(path, molecule, in_time_order=ordered) for path in paths]
+    paths, relation = [path for path in (labels, tests) if path], spec.labels.relation()
+    brought = [check_labels(path, molecule, **relation) for path in paths]
     if brought:
         check_one_spin(list(zip(paths, brought, strict=True)))
         check_one_method(paths, spec.labels.same_method)
@@ -139,8 +139,7 @@ def _check_labels_of_several(spec: CampaignSpec, molecules: list[Molecule]) -> N
     labels = spec.labels
     paths = [Path(path) for path in (labels.file, labels.test_file) if path]
     brought = [
-        check_labels_of(spec.system.kind, path, molecules, in_time_order=labels.in_time_order)
-        for path in paths
+        check_labels_of(spec.system.kind, path, molecules, **labels.relation()) for path in paths
     ]
     check_one_method(paths, labels.same_method)
     _check_counts(spec, *brought)

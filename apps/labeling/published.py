@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,9 @@ from data_store.units import SYMBOLS
 __all__ = ["check_labels_of", "read_labels"]
 
 
-def read_labels(path: Path, *, in_time_order: bool = False) -> Structures:
+def read_labels(
+    path: Path, *, in_time_order: bool = False, alike_within_A: float | None = None
+) -> Structures:
     """Labels of a file.
 
     Parameters
@@ -29,6 +32,9 @@ def read_labels(path: Path, *, in_time_order: bool = False) -> Structures:
     path : Path
     in_time_order : bool
         Whether frames, which do not say so, are one trajectory in its order.
+    alike_within_A : float, optional
+        Frames that are alike (`apps.labeling.likeness`), which do not say so, are of one
+        trajectory.
 
     Raises
     ------
@@ -38,20 +44,24 @@ def read_labels(path: Path, *, in_time_order: bool = False) -> Structures:
     from data_store.extxyz import read_extxyz
 
     structures = read_extxyz(path)
-    if not in_time_order:
+    if not in_time_order and alike_within_A is None:
         return structures
     order = np.arange(len(structures), dtype=np.int64)
     if structures.frames.any() or not np.array_equal(structures.parents, order):
         raise InputError(
-            f"{path}: frames say which trajectory they belong to, and labels.in_time_order = true "
-            "says that they are all of one",
-            "leave labels.in_time_order out",
+            f"{path}: frames say which trajectory they belong to, and labels.in_time_order or "
+            "labels.alike_within_A says it too",
+            "leave labels.in_time_order and labels.alike_within_A out",
         )
-    return replace(structures, parents=np.zeros_like(order), frames=order)
+    if alike_within_A is None:
+        return replace(structures, parents=np.zeros_like(order), frames=order)
+    from apps.labeling.likeness import groups_of_alike
+
+    return replace(structures, parents=groups_of_alike(structures, alike_within_A))
 
 
 def check_labels_of(
-    kind: str, path: Path, molecules: Sequence[Molecule], *, in_time_order: bool = False
+    kind: str, path: Path, molecules: Sequence[Molecule], **relation: Any
 ) -> Structures:
     """Labels of a file, of a liquid or a mixture of these molecules.
 
@@ -62,8 +72,8 @@ def check_labels_of(
         molecules may react, any atoms of its elements.
     path : Path
     molecules : sequence of Molecule
-    in_time_order : bool
-        See `read_labels`.
+    **relation
+        How frames are related: see `read_labels`.
 
     Raises
     ------
@@ -71,7 +81,7 @@ def check_labels_of(
         If the file is unusable, a frame holds another element or a part of a molecule, or frames
         of one composition differ in charge or multiplicity.
     """
-    structures = read_labels(path, in_time_order=in_time_order)
+    structures = read_labels(path, **relation)
     _check_elements(path, structures, molecules)
     if kind == "liquid":
         _check_whole_molecules(path, structures, molecules[0])

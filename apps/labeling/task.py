@@ -194,15 +194,17 @@ def _merged(req: Request) -> Part:
     )  # fmt: skip
 
 
-def check_labels(path: Path, molecule: Molecule, *, in_time_order: bool = False) -> Structures:
+def check_labels(path: Path, molecule: Molecule, **relation: Any) -> Structures:
     """Labels of a file, of the campaign's molecule in its atom order.
+
+    How frames are related (`apps.labeling.published.read_labels`) is said by name.
 
     Raises
     ------
     InputError
         If the file is unusable, or a frame is of another molecule, order, charge or multiplicity.
     """
-    structures = read_labels(path, in_time_order=in_time_order)
+    structures = read_labels(path, **relation)
     expected = np.array(molecule.numbers)
     for index in range(len(structures)):
         if not np.array_equal(structures.numbers_of(index), expected):
@@ -229,8 +231,7 @@ def import_labels(request: dict[str, Any]) -> dict[str, Any]:
         (prepared,) = req.input_parts("molecule")
         molecule = Molecule.from_json(prepared.metadata["molecule"])
         file = Path(req.files["labels"])
-        ordered = bool(req.settings.get("in_time_order", False))
-        part = _imported(req, check_labels(file, molecule, in_time_order=ordered))
+        part = _imported(req, check_labels(file, molecule, **req.settings))
     return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
 
 
@@ -247,9 +248,9 @@ def import_labels_of_several(request: dict[str, Any]) -> dict[str, Any]:
     if part is None:
         prepared = req.input_parts("molecule")
         molecules = [Molecule.from_json(one.metadata["molecule"]) for one in prepared]
-        ordered = bool(req.settings.get("in_time_order", False))
-        file, kind = Path(req.files["labels"]), str(req.settings["kind"])
-        part = _imported(req, check_labels_of(kind, file, molecules, in_time_order=ordered))
+        file, relation = Path(req.files["labels"]), dict(req.settings)
+        kind = str(relation.pop("kind"))
+        part = _imported(req, check_labels_of(kind, file, molecules, **relation))
     return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
 
 

@@ -135,8 +135,7 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
     if not labels.computed:
-        settings: dict[str, Any] = {"in_time_order": True} if labels.in_time_order else {}
-        settings |= {"kind": spec.system.kind} if spec.several else {}
+        settings = labels.relation() | ({"kind": spec.system.kind} if spec.several else {})
         found = [
             planned_part(
                 stage,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from apps.contract import Request
+from apps.labeling.likeness import groups_of_alike
 from apps.labeling.published import check_labels_of
 from apps.labeling.task import import_labels_of_several
 from apps.potential.weights import load_potential
@@ -31,7 +32,7 @@ from data_store.splits import nested_split, validation_boxes
 from data_store.structure_parts import read_structures
 from data_store.structures import Structures, concatenate
 from tests.e2e.tiny import TINY
-from tests.laws.box_toys import toy_boxes
+from tests.laws.box_toys import toy_boxes, unwrapped
 from tests.laws.training_toys import toy_structures
 from tests.unit.test_costs import machine
 
@@ -158,9 +159,8 @@ def test_labels_of_something_else_are_refused(
 
 
 def test_one_composition_has_one_spin(tmp_path: Path) -> None:
-    molecules = [make_molecule(one, 0, None, None) for one in spec(
-        of_hydrogen(2, 9), tmp_path, GASES
-    ).system.molecules()]  # fmt: skip
+    system = spec(of_hydrogen(2, 9), tmp_path, GASES).system
+    molecules = [make_molecule(one, 0, None, None) for one in system.molecules()]
     doublets = replace(of_hydrogen(3, 2), multiplicities=np.full(2, 2, dtype=np.int16))
     triplet = replace(of_hydrogen(2, 1), multiplicities=np.full(1, 3, dtype=np.int16))
     file = tmp_path / "some.extxyz"
@@ -177,8 +177,8 @@ def test_frames_in_time_order_are_split_by_blocks(tmp_path: Path) -> None:
     text = (tmp_path / "told.extxyz").read_text()
     bare = text.splitlines()
     file.write_text("\n".join(_untold(line) for line in bare) + "\n")
-    molecules = [make_molecule(spec(toy_boxes(9), tmp_path, LIQUID).system.molecules()[0], 0, None,
-                               None)]  # fmt: skip
+    (water,) = spec(toy_boxes(9), tmp_path, LIQUID).system.molecules()
+    molecules = [make_molecule(water, 0, None, None)]
     apart = check_labels_of("liquid", file, molecules)
     assert len(np.unique(label_groups(apart))) == 60
     ordered = check_labels_of("liquid", file, molecules, in_time_order=True)
@@ -187,12 +187,54 @@ def test_frames_in_time_order_are_split_by_blocks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(groups, np.sort(groups))
     write_extxyz(file, toy_boxes(60).take(np.arange(60)[::-1]))
     assert len(read_extxyz(file)) == 60
-    with pytest.raises(InputError, match=r"leave labels\.in_time_order out"):
+    with pytest.raises(InputError, match="frames say which trajectory"):
         check_labels_of("liquid", file, molecules, in_time_order=True)
 
 
 def _untold(line: str) -> str:
     return " ".join(w for w in line.split() if not w.startswith(("parent=", "frame=", "tier=")))
+
+
+def shuffled(boxes: int, frames: int, step_A: float) -> tuple[Structures, np.ndarray]:
+    """Frames around some boxes, atoms in any image, in a random order; and whose they are."""
+    draw = np.random.default_rng(0)
+    each = np.repeat(np.arange(boxes), frames)
+    some = toy_boxes(boxes).take(each)
+    moved = some.positions + step_A * draw.normal(size=some.positions.shape)
+    order = draw.permutation(len(each))
+    return unwrapped(replace(some, positions=moved).take(order)), each[order]
+
+
+def test_frames_that_are_alike_stay_together() -> None:
+    structures, whose = shuffled(6, 5, 0.05)
+    found = groups_of_alike(structures, 0.3)
+    assert len(np.unique(found)) == 6
+    for group in range(6):
+        assert len(np.unique(whose[found == group])) == 1
+    first = [int(np.flatnonzero(found == group)[0]) for group in range(6)]
+    assert first == sorted(first)
+
+
+def test_a_random_split_would_share_what_is_alike() -> None:
+    structures, whose = shuffled(6, 5, 0.05)
+    for groups, leaks in ((groups_of_alike(structures, 0.3), False), (np.arange(30), True)):
+        found = nested_split(groups, 20, 10, 0)
+        assert bool(set(whose[found.train]) & set(whose[found.test])) is leaks
+
+
+def test_other_atoms_and_boxes_are_never_alike() -> None:
+    one = toy_boxes(1)
+    wider = replace(one, cells=1.01 * one.cells)
+    other = replace(one, numbers=one.numbers[::-1].copy())
+    assert groups_of_alike(concatenate([one, wider, other, one]), 5.0).tolist() == [0, 1, 2, 0]
+
+
+def test_both_ways_of_telling_are_one_too_many(tmp_path: Path) -> None:
+    both = {"in_time_order": True, "alike_within_A": 0.4}
+    with pytest.raises(InputError, match="both say what belongs together"):
+        spec(toy_boxes(16), tmp_path, LIQUID, labels=both)
+    found = spec(toy_boxes(16), tmp_path, LIQUID, labels={"alike_within_A": 0.4})
+    assert build_plan(found).the("label").settings == {"alike_within_A": 0.4, "kind": "liquid"}
 
 
 @pytest.mark.parametrize(("pool", "aside"), [(2, 1), (5, 1), (10, 2), (300, 60)])
