@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from apps.dynamics.criteria import Watched, distances_of
+from apps.dynamics.criteria import Watched, distances_of, too_close
 from apps.dynamics.findings import Finding, Units, nothing_found
-from apps.dynamics.images import in_chunks, nearest_images
+from apps.dynamics.images import nearest_pairs
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.settings import DynamicsSettings
 from data_store.units import COVALENT_RADII_A, NUMBERS
@@ -35,14 +35,8 @@ def fused(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Fi
     radii = _radii(watched.numbers)
     reach = settings.fused_within * (radii[:, None] + radii)
     same = watched.molecule_of[:, None] == watched.molecule_of
-    atoms = len(watched.numbers)
-
-    def nearest(positions: Tensor) -> tuple[Tensor, ...]:
-        vectors = nearest_images(positions[:, None] - positions[:, :, None], watched.cell)
-        shares = torch.linalg.vector_norm(vectors, dim=-1) / reach
-        return tuple(shares.masked_fill(same, torch.inf).min(dim=2))
-
-    share, other = in_chunks(nearest, point.positions, atoms**2)
+    reach = reach.masked_fill(same, 0.0)
+    share, other = nearest_pairs(point.positions, reach, watched.cell)
     units = _by_molecule(share, other, watched.molecule_of)
     value, worst = units.values.min(dim=1)
     found = units.atoms.gather(1, worst[:, None, None].expand(-1, 1, 2))[:, 0]
@@ -81,18 +75,9 @@ def bond_out_of_bounds(point: PhasePoint, watched: Watched, settings: DynamicsSe
 def pair_too_close(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:
     """Two atoms of a pair of elements, bonded or not, are closer than its bound; value in Å."""
     atoms = len(watched.numbers)
-    if atoms < 2:
-        return nothing_found(point)
-    pairs = torch.triu_indices(atoms, atoms, 1, device=watched.numbers.device).T
-    least = _of_pairs(watched.numbers, pairs, settings.pair_bounds_A, 0.0)
-
-    def closest(positions: Tensor) -> tuple[Tensor, ...]:
-        distances = distances_of(positions, pairs, watched.cell)
-        below, worst = (least - distances).max(dim=1)
-        return below > 0.0, distances.gather(1, worst[:, None])[:, 0], pairs[worst]
-
-    failed, value, found = in_chunks(closest, point.positions, len(pairs))
-    return Finding(failed, value, found)
+    pairs = torch.cartesian_prod(*[torch.arange(atoms, device=watched.numbers.device)] * 2)
+    reach = _of_pairs(watched.numbers, pairs, settings.pair_bounds_A, 0.0).view(atoms, atoms)
+    return too_close(point, reach.fill_diagonal_(0.0), watched.cell)
 
 
 def _radii(numbers: Tensor) -> Tensor:
