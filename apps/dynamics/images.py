@@ -75,18 +75,19 @@ def nearest_pairs(positions: Tensor, reach: Tensor, cell: Tensor | None) -> tupl
 
 def _squares(rows: Tensor, x: Tensor, cell: Tensor | None) -> Tensor:
     """Squared distances (r, n, N) of atoms (3, r, n) and all (3, r, N), in Å²."""
-    a, b, c = x[:, :, None] - rows[:, :, :, None]
+    a, b, c = (x[:, :, None] - rows[:, :, :, None]).unbind()
     if cell is None:
         return a * a + b * b + c * c
     a, b, c = a - a.round(), b - b.round(), c - c.round()
-    u, v, w = cell
+    u, v, w = cell.unbind()
     total = a * (_dot(u, u) * a + 2.0 * _dot(u, v) * b + 2.0 * _dot(u, w) * c)
     total += b * (_dot(v, v) * b + 2.0 * _dot(v, w) * c)
-    return total.add_(_dot(w, w) * c * c).clamp_(min=0.0)
+    squares: Tensor = total.add_(_dot(w, w) * c * c).clamp_(min=0.0)
+    return squares
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
-    x, y, z = one * other
+    x, y, z = (one * other).unbind()
     return x + y + z
 
 

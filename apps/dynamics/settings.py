@@ -31,7 +31,7 @@ _OF_CRITERIA: dict[str, frozenset[str]] = {
 """Keys younger than parts that are made, and the criteria that use them: where none of these is
 declared, the key is in no identity."""
 
-_ABSENT_AS_NONE = ("metadynamics",)
+_ABSENT_AS_NONE = ("metadynamics", "velocity_stride_fs", "velocity_replicas")
 """Such keys that ask for something only where they are not None."""
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
@@ -119,6 +119,13 @@ class DynamicsSettings(BaseModel):
     save_stride_ps: float = Field(default=0.1, gt=0.0)
     """Time between saved positions, in ps."""
 
+    velocity_stride_fs: float | None = Field(default=None, gt=0.0)
+    """Time between saved velocities, in fs: for the density of states, which wants a few fs. None:
+    none are saved."""
+
+    velocity_replicas: int | None = Field(default=None, gt=0)
+    """Of so many replicas of each block, the first ones; None: of all."""
+
     checkpoint_every_s: float = Field(default=30.0, gt=0.0)
     """Seconds between checkpoints: a resource, no part of any identity."""
 
@@ -165,13 +172,16 @@ class DynamicsSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> DynamicsSettings:
-        biased = self.metadynamics
+        biased, velocity_fs = self.metadynamics, self.velocity_stride_fs
+        if velocity_fs is None and self.velocity_replicas is not None:
+            raise ValueError("velocity_replicas wants a velocity_stride_fs: none are saved without")
         for name, time_fs in (
             ("length_ps", self.length_ps * 1000.0),
             ("check_stride_fs", self.check_stride_fs),
             ("keep_stride_fs", self.keep_stride_fs),
             ("save_stride_ps", self.save_stride_ps * 1000.0),
             *([("metadynamics.pace_fs", biased.pace_fs)] if biased else []),
+            *([("velocity_stride_fs", velocity_fs)] if velocity_fs is not None else []),
         ):
             steps = time_fs / self.timestep_fs
             if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:
