@@ -29,6 +29,8 @@ from campaign.report.inputs import (
     ReportInputs,
     StageCost,
 )
+from campaign.report.liquid import box_as_molecule, is_box, liquid_of, reference_of_labels
+from campaign.report.liquid_inputs import Liquid
 from campaign.report.predicted import predicted_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.workspace import Workspace
@@ -61,24 +63,29 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         Block(_model(planned), float(planned.key["temperature_K"]), part, runs_from_part(part))
         for planned, part in simulated
     ]
+    simulated_molecule = box_as_molecule(molecule, blocks)
     runs: dict[tuple[Model, float], list[Run]] = defaultdict(list)
     for block in blocks:
         runs[block.model, block.temperature_K] += block.runs
+    boxes = any(is_box(block.part) for block in blocks)
     tuned = {_model(planned): part for planned, part in made.parts("finetune")}
     events = list(read_ledger(workspace.ledger))
     return ReportInputs(
         campaign=plan.spec.campaign.name,
         settings=plan.spec.model_dump(mode="json"),
-        molecule=molecule,
+        molecule=simulated_molecule,
         runs=dict(runs),
         errors={model: part.metadata["test"] for model, part in tuned.items()},
         parity={model: _parity(part) for model, part in tuned.items()},
         details={model: part.metadata for model, part in tuned.items()},
         curves=list(_curves(made, tuned)),
-        pictures=list(first_failures(blocks, molecule, plan.spec.dynamics.keep_stride_fs)),
-        limits=_limits(plan, made, molecule),
+        pictures=list(
+            first_failures(blocks, simulated_molecule, plan.spec.dynamics.keep_stride_fs)
+        ),
+        limits=Limits() if boxes else _limits(plan, made, molecule),
         distances=distances_of(blocks),
-        reference=_reference(made),
+        reference=None if boxes else _reference(made),
+        liquid=_liquid(made, blocks),
         probes={
             _model(planned): part.metadata["probes"]
             for planned, part in made.parts("probe")
@@ -168,7 +175,7 @@ def _control(method: str, made: _Made) -> Control | None:
     for planned, part in made.parts("control"):
         temperature, found = float(planned.key["temperature_K"]), runs_from_part(part)
         runs[temperature] += found
-        more = sound_distances(part, found)
+        more = Distances.none() if is_box(part) else sound_distances(part, found)
         distances[temperature] = distances.get(temperature, Distances.none()) + more
     probes = [p.metadata["probes"] for planned, p in made.parts("probe") if "method" in planned.key]
     if not runs and not probes:
@@ -194,6 +201,14 @@ def _reference(made: _Made) -> DistanceReference:
     if len(held_out):
         return reference_of("the test set", labels.take(held_out).dense_positions())
     return reference_of("all labels", labels.dense_positions())
+
+
+def _liquid(made: _Made, blocks: list[Block]) -> Liquid | None:
+    """Runs of boxes, held to all labels that are boxes."""
+    numbers = next((b.part.metadata["numbers"] for b in blocks if is_box(b.part)), None)
+    if numbers is None:
+        return None
+    return liquid_of(blocks, reference_of_labels(read_structures(made.first("label")), numbers))
 
 
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:

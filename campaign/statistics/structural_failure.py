@@ -93,7 +93,9 @@ class Judged:
 
     @property
     def largest_A(self) -> Array:
-        """Largest error of each block over the pairs, shape (K,)."""
+        """Largest error of each block over the pairs, shape (K,); without a pair none is known."""
+        if not self.pairs:
+            return np.full(len(self.errors_A), np.nan)
         return np.asarray(self.errors_A.max(axis=1))
 
 
@@ -156,7 +158,7 @@ def judge_run(
     watched_ps : float
         How long the run was watched.
     reference : mapping of str to ReferenceCurve
-        By pair, such as "O-H".
+        By pair, such as "O-H"; where it is empty no block is judged.
     block_ps : float
 
     Raises
@@ -175,9 +177,9 @@ def judge_run(
     for place in np.unique(places[places >= 0]):
         found = count_pairs(frames[places == place], numbers, cell)
         counts.append(found)
-        if place < whole:
+        if place < whole and reference:
             errors[place] = list(curve_errors(found, reference).values())
-    empty = int(np.isnan(errors).all(axis=1).sum()) if pairs else whole
+    empty = int(np.isnan(errors).all(axis=1).sum())
     return Judged(pairs, errors, max(begun - whole, 0) + empty, added(counts))
 
 
@@ -221,7 +223,7 @@ def with_structure(
 
 
 def _earlier(run: Run, found: Judged, threshold_A: float, block_ps: float) -> Run:
-    place = first_block(found.largest_A, threshold_A) if len(found.pairs) else None
+    place = first_block(found.largest_A, threshold_A)
     if place is None:
         return run
     time_ps = min((place + 1) * block_ps, run.time_ps)
