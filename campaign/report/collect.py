@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from campaign.coverage.dynamics import dynamics_rows
@@ -32,6 +33,7 @@ from campaign.report.inputs import (
 from campaign.report.liquid import box_as_molecule, is_box, liquid_of, reference_of_labels
 from campaign.report.liquid_inputs import Liquid
 from campaign.report.predicted import predicted_rows
+from campaign.report.rdf_file import read_rdf
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.workspace import Workspace
 from data_store.errors import InputError
@@ -43,13 +45,20 @@ from data_store.structure_parts import read_structures
 __all__ = ["collect"]
 
 
-def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
+def collect(plan: Plan, workspace: Workspace, rdf: Path | None = None) -> ReportInputs:
     """Gather what there is.
+
+    Parameters
+    ----------
+    plan : Plan
+    workspace : Workspace
+    rdf : Path, optional
+        g(r) that boxes are held to, in place of that of the labels (`campaign.report.rdf_file`).
 
     Raises
     ------
     InputError
-        If no dynamics has been made yet.
+        If no dynamics has been made yet, or `rdf` is no table of g(r), or there are no boxes.
     """
     made = _Made(plan, workspace)
     simulated = list(made.parts("simulate"))
@@ -85,7 +94,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         limits=Limits() if boxes else _limits(plan, made, molecule),
         distances=distances_of(blocks),
         reference=None if boxes else _reference(made),
-        liquid=_liquid(made, blocks),
+        liquid=_liquid(made, blocks, rdf),
         probes={
             _model(planned): part.metadata["probes"]
             for planned, part in made.parts("probe")
@@ -203,9 +212,16 @@ def _reference(made: _Made) -> DistanceReference:
     return reference_of("all labels", labels.dense_positions())
 
 
-def _liquid(made: _Made, blocks: list[Block]) -> Liquid | None:
-    """Runs of boxes, held to all labels that are boxes."""
+def _liquid(made: _Made, blocks: list[Block], rdf: Path | None) -> Liquid | None:
+    """Runs of boxes, held to all labels that are boxes, or to a file."""
     numbers = next((b.part.metadata["numbers"] for b in blocks if is_box(b.part)), None)
+    if rdf is not None:
+        if numbers is None:
+            raise InputError(
+                f"{rdf} is g(r) to hold periodic boxes to, and none was simulated",
+                "leave it out",
+            )
+        return liquid_of(blocks, read_rdf(rdf))
     if numbers is None:
         return None
     return liquid_of(blocks, reference_of_labels(read_structures(made.first("label")), numbers))
