@@ -30,8 +30,9 @@ from campaign.report.inputs import (
     ReportInputs,
     StageCost,
 )
-from campaign.report.liquid import box_as_molecule, is_box, liquid_of, reference_of_labels
+from campaign.report.liquid import box_as_molecule, frames_in_block, is_box, liquid_of
 from campaign.report.liquid_inputs import Liquid
+from campaign.report.liquid_reference import reference_of_labels
 from campaign.report.predicted import predicted_rows
 from campaign.report.rdf_file import read_rdf
 from campaign.report.structure import distances_of, reference_of, sound_distances
@@ -214,17 +215,18 @@ def _reference(made: _Made) -> DistanceReference:
 
 def _liquid(made: _Made, blocks: list[Block], rdf: Path | None) -> Liquid | None:
     """Runs of boxes, held to all labels that are boxes, or to a file."""
-    numbers = next((b.part.metadata["numbers"] for b in blocks if is_box(b.part)), None)
+    part = next((block.part for block in blocks if is_box(block.part)), None)
     if rdf is not None:
-        if numbers is None:
+        if part is None:
             raise InputError(
                 f"{rdf} is g(r) to hold periodic boxes to, and none was simulated",
                 "leave it out",
             )
         return liquid_of(blocks, read_rdf(rdf))
-    if numbers is None:
+    if part is None:
         return None
-    return liquid_of(blocks, reference_of_labels(read_structures(made.first("label")), numbers))
+    labels, frames = read_structures(made.first("label")), frames_in_block(part)
+    return liquid_of(blocks, reference_of_labels(labels, part.metadata["numbers"], frames))
 
 
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:

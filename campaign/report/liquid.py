@@ -1,4 +1,4 @@
-"""Reading runs of periodic boxes: their structure, their movement, and the labels they are held to.
+"""Reading runs of periodic boxes: their structure and their movement.
 
 A part's saved frames are read whole, and what is kept of each run are counts, errors and curves.
 Parts without a box have no business here, and are left out.
@@ -18,30 +18,25 @@ from campaign.report.gallery import Block
 from campaign.report.inputs import Model
 from campaign.report.liquid_inputs import Liquid, LiquidReference, LiquidRun
 from campaign.statistics.diffusion import Diffusion, diffusion_of_run, even_stride
-from campaign.statistics.radial_distribution import PairCounts, added, count_pairs, rebinned
-from campaign.statistics.structural_failure import (
-    ReferenceCurve,
-    curve_errors,
-    judge_run,
-    reference_curves,
-)
+from campaign.statistics.structural_failure import BLOCK_PS, judge_run
 from campaign.statistics.vibrations import Spectrum, density_of_states
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part
-from data_store.splits import random_order
-from data_store.structures import Structures
 from data_store.units import SYMBOLS, ATOMIC_MASSES_amu
 
-__all__ = ["DRAWN_BINS", "box_as_molecule", "is_box", "liquid_of", "reference_of_labels", "shown_g"]
-
-DRAWN_BINS = 5
-"""Bins of a curve that are drawn as one: 0.06 Å."""
+__all__ = ["box_as_molecule", "frames_in_block", "is_box", "liquid_of"]
 
 
 def is_box(part: Part) -> bool:
     """Whether a part of dynamics is of boxes that are periodic in all directions."""
     return "cell" in part.metadata and all(part.metadata.get("pbc", [True]))
+
+
+def frames_in_block(part: Part) -> int:
+    """Saved frames of a block of time, as the settings say; 0 where they do not."""
+    stride_ps = part.metadata.get("dynamics", {}).get("save_stride_ps")
+    return round(BLOCK_PS / stride_ps) if stride_ps else 0
 
 
 def liquid_of(blocks: Sequence[Block], reference: LiquidReference | None) -> Liquid | None:
@@ -152,52 +147,6 @@ def _spectrum(block: Block, saved: _Velocities, row: int, notes: Counter[str]) -
     except InputError as error:
         notes[f"no density of states: {error.message}"] += 1
         return None
-
-
-def reference_of_labels(labels: Structures, numbers: Sequence[int]) -> LiquidReference | None:
-    """g(r) of the labels that are periodic boxes of the same elements; None where none is.
-
-    Parameters
-    ----------
-    labels : Structures
-    numbers : sequence of int
-        Atomic numbers of the box that was simulated.
-    """
-    elements = set(numbers)
-    boxes = [
-        index
-        for index in range(len(labels))
-        if labels.pbc[index].all() and set(labels.numbers_of(index).tolist()) == elements
-    ]
-    if not boxes:
-        return None
-    chosen = labels.take(np.array(boxes, dtype=np.int64))
-    counted = [_counted(chosen, index) for index in range(len(chosen))]
-    whole, order = added(counted), random_order(len(counted), 0)
-    parts = [order[: len(order) // 2], order[len(order) // 2 :]]
-    halves = [added([counted[i] for i in part]) for part in parts if len(part)]
-    volumes = [abs(float(np.linalg.det(cell))) for cell in chosen.cells]
-    left_out = len(labels) - len(boxes)
-    return LiquidReference(
-        f"{len(boxes)} labels that are periodic boxes"
-        + (f" ({left_out} others are none)" if left_out else ""),
-        len(boxes),
-        reference_curves(whole),
-        {pair: shown_g(whole, pair) for pair in whole.pairs},
-        curve_errors(halves[0], reference_curves(halves[1])) if len(halves) == 2 else {},
-        len(chosen.numbers) / sum(volumes),
-    )
-
-
-def _counted(structures: Structures, index: int) -> PairCounts:
-    frame = np.asarray(structures.positions_of(index))[None]
-    return count_pairs(frame, structures.numbers_of(index), structures.cells[index])
-
-
-def shown_g(found: PairCounts, pair: str) -> ReferenceCurve:
-    """g(r) of one pair in bins that are wide enough to be drawn."""
-    edges = found.edges_A[::DRAWN_BINS]
-    return ReferenceCurve(edges, rebinned(found, pair, edges))
 
 
 def box_as_molecule(molecule: Molecule, blocks: Sequence[Block]) -> Molecule:

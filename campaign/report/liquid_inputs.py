@@ -14,9 +14,31 @@ from campaign.statistics.structural_failure import Judged, ReferenceCurve
 from campaign.statistics.vibrations import Spectrum
 from data_store.runs import Run
 
-__all__ = ["Liquid", "LiquidReference", "LiquidRun"]
+__all__ = ["Liquid", "LiquidReference", "LiquidRun", "SoundBlocks"]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SoundBlocks:
+    """How far sound blocks are from the reference by chance alone.
+
+    Parameters
+    ----------
+    frames : int
+        In a block.
+    mean_A : dict of str to float
+        Mean error by pair.
+    largest_A : float
+        Largest error of any pair in any block.
+    draws : int
+        Blocks that were drawn.
+    """
+
+    frames: int
+    mean_A: dict[str, float]
+    largest_A: float
+    draws: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +59,8 @@ class LiquidReference:
         Error of one random half of the frames against the other.
     density_per_A3 : float
         Atoms per volume; 0 where it is not known.
+    sound : SoundBlocks or None
+        Where there are labels enough to draw blocks from.
     """
 
     source: str
@@ -45,6 +69,7 @@ class LiquidReference:
     shown: dict[str, ReferenceCurve]
     errors_of_halves_A: dict[str, float]
     density_per_A3: float
+    sound: SoundBlocks | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from campaign.report.failure_summary import failure_summary
 from campaign.report.inputs import Model
-from campaign.report.liquid import shown_g
 from campaign.report.liquid_inputs import Liquid, LiquidRun
+from campaign.report.liquid_reference import shown_g
 from campaign.statistics.bands import Band, band_over_models
 from campaign.statistics.comparison import rate_ratio
 from campaign.statistics.diffusion import (
@@ -79,6 +80,7 @@ def _reference(liquid: Liquid) -> dict[str, Any] | None:
         "frames": known.frames,
         "errors_of_halves_A": known.errors_of_halves_A,
         "atoms_per_A3": known.density_per_A3 or None,
+        "sound_blocks": asdict(known.sound) if known.sound else None,
         "rdf": {
             pair: {"r_A": _middles(curve.edges_A), "g": _plain(curve.g)}
             for pair, curve in known.shown.items()

@@ -7,7 +7,8 @@ Einstein's relation over a window of lags,
 
 with the drift of the centre of mass removed, and the slope by least squares over the window, which
 begins where displacements no longer know their first collisions. Whether it did is told by the
-exponent: MSD grows with :math:`\tau^1` where atoms diffuse, slower where they are caged or frozen.
+exponent: MSD grows with :math:`\tau^1` in free diffusion, slower where atoms rattle before they
+leave, and not at all where they are frozen.
 
 A box of edge L holds back its own flow. Yeh and Hummer (doi:10.1021/jp0477147):
 
@@ -63,7 +64,7 @@ class Diffusion:
     blocks_A2_per_ps : ndarray, shape (K,)
         Coefficient of each block of the run.
     exponent : float
-        Of the growth of displacements over the window, 1 where atoms diffuse.
+        Of the growth of displacements over the window: 1 in free diffusion, 0 where frozen.
     """
 
     blocks_A2_per_ps: Array

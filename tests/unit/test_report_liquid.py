@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 from campaign.report.gallery import Block
 from campaign.report.html import render_html
 from campaign.report.inputs import Model, ReportInputs
-from campaign.report.liquid import box_as_molecule, is_box, liquid_of, reference_of_labels
+from campaign.report.liquid import box_as_molecule, frames_in_block, is_box, liquid_of
 from campaign.report.liquid_inputs import Liquid
+from campaign.report.liquid_reference import reference_of_labels
 from campaign.report.liquid_rows import liquid_json
 from campaign.report.results import report_json
 from campaign.report.structure import distances_of
@@ -66,7 +67,7 @@ def labels() -> Structures:
 
 
 LABELS = labels()
-REFERENCE = reference_of_labels(LABELS, NUMBERS.tolist())
+REFERENCE = reference_of_labels(LABELS, NUMBERS.tolist(), 10)
 
 
 def part(
@@ -193,6 +194,7 @@ def test_the_section_is_whole_and_plain_json(liquid: Liquid) -> None:
     page = " ".join(render_html(reported(liquid), found).split())
     for text in (
         "<h2>Liquid</h2>", "300 labels that are periodic boxes", "With structure counted",
+        "Half of the threshold and more is chance",
         "friction (2 per ps) lowers D", "Yeh and Hummer", "not the model&#39;s",
         "Vibrational density of states",
     ):  # fmt: skip
@@ -234,6 +236,24 @@ def test_what_velocities_do_not_know_is_said(tmp_path: Path) -> None:
     rows = liquid_json(found)
     assert (rows["structure"], rows["reference"], rows["density_of_states"]) == ([], None, [])
     assert "structure is not judged" in render_html(reported(found), report_json(reported(found)))
+
+
+def test_chance_alone_is_told_beside_the_threshold(liquid: Liquid, made: list[Block]) -> None:
+    """Blocks of runs are about as far from the labels as blocks of labels; fewer frames further."""
+    assert frames_in_block(made[0].part) == 10
+    found = liquid_json(liquid)
+    told = found["reference"]["sound_blocks"]
+    assert told["frames"] == 10
+    for row in found["structure"][:2]:
+        for pair, error in row["mean_error_A"].items():
+            assert error == pytest.approx(told["mean_A"][pair], rel=0.25)
+    fewer = reference_of_labels(LABELS, NUMBERS.tolist(), 2)
+    assert fewer is not None
+    assert fewer.sound is not None
+    assert fewer.sound.largest_A > 1.5 * told["largest_A"]
+    few = reference_of_labels(LABELS.slice(0, 15), NUMBERS.tolist(), 10)
+    assert few is not None
+    assert few.sound is None
 
 
 def test_labels_that_are_no_boxes_of_these_elements_are_no_reference() -> None:
