@@ -18,6 +18,8 @@ from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, sho
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
+from campaign.report.liquid_figures import rdf_figure, vibrations_figure
+from campaign.report.liquid_rows import liquid_json
 from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
@@ -118,12 +120,23 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
     if inputs.biased:
         rows = list(free_energy_rows(inputs.biased))
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
+    if inputs.liquid is not None:
+        drawn |= _liquid_figures(liquid_json(inputs.liquid))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:
         drawn["coverage"] = plots.svg(coverage_figure(inputs.coverage))
     if inputs.curves:
         drawn["curves"] = plots.svg(plots.curves_figure(inputs))
+    return drawn
+
+
+def _liquid_figures(found: dict[str, Any]) -> dict[str, str]:
+    drawn = {}
+    if found["rdf"]:
+        drawn["liquid_rdf"] = plots.svg(rdf_figure(found))
+    if found["density_of_states"]:
+        drawn["liquid_vibrations"] = plots.svg(vibrations_figure(found))
     return drawn
 
 
