@@ -41,6 +41,7 @@ WATCHED = Watched(
     temperature_K=300.0,
     molecule_of=torch.tensor([0] * 6 + [1] * 3),
 )
+CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
 SETTINGS = DynamicsSettings()
 
 
@@ -199,13 +200,14 @@ def law_of_place(judge: Judge) -> None:
     def away(of: Any) -> dict[str, Any]:
         return {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in vars(of).items()}
 
-    try:
-        found = judged(judge, PhasePoint(**away(MANY)), Watched(**away(WATCHED)))
-    except (RuntimeError, NotImplementedError) as error:
-        raise AssertionError("a value was read on the host") from error
-    tensors = [found.failed, found.value, found.atoms]
-    tensors += vars(found.units).values() if found.units else []
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    for watched in (WATCHED, replace(WATCHED, cell=CELL)):
+        try:
+            found = judged(judge, PhasePoint(**away(MANY)), Watched(**away(watched)))
+        except (RuntimeError, NotImplementedError) as error:
+            raise AssertionError("a value was read on the host") from error
+        tensors = [found.failed, found.value, found.atoms]
+        tensors += vars(found.units).values() if found.units else []
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 def law_of_shape(judge: Judge) -> None:
@@ -293,9 +295,6 @@ def test_each_law_sees_who_breaks_it(law: str) -> None:
         holds(breaker)
     for name, tensor in vars(MANY).items():
         tensor.copy_(before[name])
-
-
-CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
 
 
 def law_of_images(judge: Judge) -> None:
