@@ -256,6 +256,29 @@ def test_chance_alone_is_told_beside_the_threshold(liquid: Liquid, made: list[Bl
     assert few.sound is None
 
 
+def test_velocities_of_some_runs_alone_are_no_lack_of_the_others(tmp_path: Path) -> None:
+    columns = {
+        "saved_replica": Column(np.zeros(0, dtype=np.int32)),
+        "saved_time": Column(np.zeros(0), "ps"),
+        "saved_positions": Column(np.zeros((0, len(NUMBERS), 3), dtype=np.float32), "Å"),
+        "velocity_replica": Column(np.zeros(1001, dtype=np.int32)),
+        "velocity_time": Column(2e-3 * np.arange(1001), "ps"),
+        "velocities": Column(np.zeros((1001, len(NUMBERS), 3), dtype=np.float32), "Å/fs"),
+    }
+    metadata = {"numbers": NUMBERS.tolist(), "cell": CELL.tolist(), "pbc": [True] * 3}
+    made = write_part(tmp_path, "simulate", "c" * 64, columns, metadata)
+    runs = [Run(k, k, "survived", 2.0) for k in range(2)]
+    found = liquid_of([Block(Model("s", 5, 0), 300.0, made, runs)], REFERENCE)
+    assert found is not None
+    assert [one.spectrum is None for one in found.runs[Model("s", 5, 0), 300.0]] == [False, True]
+    assert found.notes == [
+        "2 runs: no diffusion: saved positions of a run are to follow each other at even distances "
+        "in time, at least two; there are 0"
+    ]
+    (row,) = liquid_json(found)["structure"]
+    assert (row["blocks_judged"], row["blocks_not_judged"], row["runs_beyond"]) == (0, 4, 0)
+
+
 def test_labels_that_are_no_boxes_of_these_elements_are_no_reference() -> None:
     alone = Structures.from_dense(NUMBERS, liquid_frames(2, "alone"))
     assert reference_of_labels(alone, NUMBERS.tolist()) is None
