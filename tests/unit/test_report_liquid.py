@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,16 @@ def test_chance_alone_is_told_beside_the_threshold(liquid: Liquid, made: list[Bl
     few = reference_of_labels(LABELS.slice(0, 15), NUMBERS.tolist(), 10)
     assert few is not None
     assert few.sound is None
+
+
+def test_labels_of_another_density_are_told(liquid: Liquid) -> None:
+    known = liquid.reference
+    assert known is not None
+    for factor, told in ((1.01, False), (1.05, True)):
+        other = dataclasses.replace(known, density_per_A3=known.density_per_A3 * factor)
+        shown = reported(dataclasses.replace(liquid, reference=other))
+        page = render_html(shown, report_json(shown), {"survival": "", "rates": ""})
+        assert ("Their density is another" in page) == told
 
 
 def test_velocities_of_some_runs_alone_are_no_lack_of_the_others(tmp_path: Path) -> None:
