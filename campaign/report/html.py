@@ -6,6 +6,7 @@ none.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -19,7 +20,8 @@ from campaign.report.free_energy import free_energy_figure, free_energy_rows
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
 from campaign.report.liquid_figures import rdf_figure, vibrations_figure
-from campaign.report.liquid_rows import liquid_json
+from campaign.report.liquid_inputs import Liquid
+from campaign.report.liquid_rows import liquid_json, runs_with_structure
 from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.structure import distances_figure
@@ -121,7 +123,7 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         rows = list(free_energy_rows(inputs.biased))
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
     if inputs.liquid is not None:
-        drawn |= _liquid_figures(liquid_json(inputs.liquid))
+        drawn |= _liquid_figures(inputs, inputs.liquid)
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:
@@ -131,10 +133,13 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
     return drawn
 
 
-def _liquid_figures(found: dict[str, Any]) -> dict[str, str]:
-    drawn = {}
+def _liquid_figures(inputs: ReportInputs, liquid: Liquid) -> dict[str, str]:
+    found, drawn = liquid_json(liquid), {}
     if found["rdf"]:
         drawn["liquid_rdf"] = plots.svg(rdf_figure(found))
+    if found["structure"]:
+        with_structure = replace(inputs, runs=runs_with_structure(liquid))
+        drawn["liquid_survival"] = plots.svg(plots.survival_figure(with_structure))
     if found["density_of_states"]:
         drawn["liquid_vibrations"] = plots.svg(vibrations_figure(found))
     return drawn

@@ -139,6 +139,8 @@ class _Velocities:
 
 def _spectrum(block: Block, saved: _Velocities, row: int, notes: Counter[str]) -> Spectrum | None:
     mine = _in_order(saved.owners, saved.times, row)
+    if not len(mine):  # velocities may be saved of some runs alone
+        return None
     numbers = block.part.metadata["numbers"]
     try:
         stride_fs = 1000.0 * even_stride(saved.times[mine], "saved velocities")

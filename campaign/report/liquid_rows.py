@@ -37,7 +37,7 @@ from campaign.statistics.vibrations import degrees_of_freedom
 from data_store.runs import Run
 from data_store.units import SYMBOLS
 
-__all__ = ["liquid_json"]
+__all__ = ["liquid_json", "runs_with_structure"]
 
 _BASE_ARM = "pretrained"
 _WATER = {1: 2.0, 8: 1.0}
@@ -115,6 +115,11 @@ def _structure(liquid: Liquid) -> Iterator[dict[str, Any]]:
             "without_structure": failure_summary([found.run for found in runs]),
             "with_structure": failure_summary(_with_structure(runs)),
         }
+
+
+def runs_with_structure(liquid: Liquid) -> dict[tuple[Model, float], list[Run]]:
+    """All runs, by model and temperature, as they are where structure counts as a failure."""
+    return {key: _with_structure(runs) for key, runs in liquid.runs.items()}
 
 
 def _with_structure(runs: Sequence[LiquidRun]) -> list[Run]:

@@ -79,11 +79,12 @@ def even_stride(times: ArrayLike, what: str) -> float:
     InputError
         If there are fewer than two, or they do not follow each other evenly.
     """
-    gaps = np.diff(np.asarray(times, dtype=np.float64))
+    moments = np.asarray(times, dtype=np.float64)
+    gaps = np.diff(moments)
     if not len(gaps) or gaps.min() <= 0.0 or np.ptp(gaps) > 1e-3 * gaps.mean():
         raise InputError(
             f"{what} of a run are to follow each other at even distances in time, at least two; "
-            f"there are {len(gaps) + 1}"
+            f"there are {len(moments)}"
             + (f", {gaps.min():g} to {gaps.max():g} apart" if len(gaps) else ""),
             "save frames of a whole run at one stride",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def test_the_section_is_whole_and_plain_json(liquid: Liquid) -> None:
         "<h2>Liquid</h2>", "300 labels that are periodic boxes", "With structure counted",
         "Half of the threshold and more is chance",
         "friction (2 per ps) lowers D", "Yeh and Hummer", "not the model&#39;s",
-        "Vibrational density of states",
+        "Vibrational density of states", "where structure counts as a failure",
     ):  # fmt: skip
         assert text in page, text
 
@@ -254,6 +255,39 @@ def test_chance_alone_is_told_beside_the_threshold(liquid: Liquid, made: list[Bl
     few = reference_of_labels(LABELS.slice(0, 15), NUMBERS.tolist(), 10)
     assert few is not None
     assert few.sound is None
+
+
+def test_labels_of_another_density_are_told(liquid: Liquid) -> None:
+    known = liquid.reference
+    assert known is not None
+    for factor, told in ((1.01, False), (1.05, True)):
+        other = dataclasses.replace(known, density_per_A3=known.density_per_A3 * factor)
+        shown = reported(dataclasses.replace(liquid, reference=other))
+        page = render_html(shown, report_json(shown), {"survival": "", "rates": ""})
+        assert ("Their density is another" in page) == told
+
+
+def test_velocities_of_some_runs_alone_are_no_lack_of_the_others(tmp_path: Path) -> None:
+    columns = {
+        "saved_replica": Column(np.zeros(0, dtype=np.int32)),
+        "saved_time": Column(np.zeros(0), "ps"),
+        "saved_positions": Column(np.zeros((0, len(NUMBERS), 3), dtype=np.float32), "Å"),
+        "velocity_replica": Column(np.zeros(1001, dtype=np.int32)),
+        "velocity_time": Column(2e-3 * np.arange(1001), "ps"),
+        "velocities": Column(np.zeros((1001, len(NUMBERS), 3), dtype=np.float32), "Å/fs"),
+    }
+    metadata = {"numbers": NUMBERS.tolist(), "cell": CELL.tolist(), "pbc": [True] * 3}
+    made = write_part(tmp_path, "simulate", "c" * 64, columns, metadata)
+    runs = [Run(k, k, "survived", 2.0) for k in range(2)]
+    found = liquid_of([Block(Model("s", 5, 0), 300.0, made, runs)], REFERENCE)
+    assert found is not None
+    assert [one.spectrum is None for one in found.runs[Model("s", 5, 0), 300.0]] == [False, True]
+    assert found.notes == [
+        "2 runs: no diffusion: saved positions of a run are to follow each other at even distances "
+        "in time, at least two; there are 0"
+    ]
+    (row,) = liquid_json(found)["structure"]
+    assert (row["blocks_judged"], row["blocks_not_judged"], row["runs_beyond"]) == (0, 4, 0)
 
 
 def test_labels_that_are_no_boxes_of_these_elements_are_no_reference() -> None:
