@@ -24,6 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from data_store.errors import InputError
+from data_store.formulas import hill_formula
 from data_store.units import COVALENT_RADII_A, SYMBOLS
 
 __all__ = [
@@ -193,10 +194,8 @@ def species_of_fragments(numbers: NDArray[Any], parts: Ints) -> dict[str, Ints]:
 
 
 def _formula(kinds: Ints, composition: Ints) -> str:
-    counts = {SYMBOLS[int(z)]: int(n) for z, n in zip(kinds, composition, strict=True) if n}
-    first = [symbol for symbol in ("C", "H") if symbol in counts] if "C" in counts else []
-    order = first + sorted(set(counts) - set(first))
-    name = "".join(s + (str(counts[s]) if counts[s] > 1 else "") for s in order)
+    counts = {SYMBOLS[int(z)]: int(n) for z, n in zip(kinds, composition, strict=True)}
+    name = hill_formula(counts)
     return _CUSTOMARY.get(name, name)
 
 

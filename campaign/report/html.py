@@ -13,6 +13,12 @@ import jinja2
 
 from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.channels import (
+    channel_results,
+    channel_table,
+    channels_figure,
+    enough_in_words,
+)
 from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
@@ -56,6 +62,8 @@ def render_html(
         control=[_control_in_words(row) for row in found["control"]],
         probes=probe_table(found["probes"], _control_probes(inputs)) if found["probes"] else [],
         probed_changes=SHOWN_A,
+        channels=channel_table(found["channels"]) if found["channels"] else [],
+        enough=[enough_in_words(row) for row in (found["channels"] or {}).get("enough", [])],
         settings=_settings(inputs.settings),
     )
 
@@ -118,6 +126,9 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
     if inputs.biased:
         rows = list(free_energy_rows(inputs.biased))
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
+    reactions = channel_results(inputs.channels, inputs.parity)
+    if reactions and reactions["curve"]:
+        drawn["channels"] = plots.svg(channels_figure(reactions))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apps.dynamics.metadynamics_settings import MetadynamicsSettings
 from campaign.coverage.measures import Coverage
+from campaign.report.channel_set import ChannelSet
 from campaign.statistics.distances import count_distances
 from campaign.statistics.free_energy import Hills
 from data_store.molecules import Molecule
@@ -226,6 +227,8 @@ class ReportInputs:
     control : Control or None
     biased : list of BiasedBlock
         Blocks of dynamics with a bias.
+    channels : ChannelSet or None
+        Reaction channels of the test set.
     cost : dict of str to StageCost
     predicted : list of dict
         Node-hours predicted and taken (`campaign.report.predicted`).
@@ -256,6 +259,7 @@ class ReportInputs:
     probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     control: Control | None = None
     biased: list[BiasedBlock] = field(default_factory=list)
+    channels: ChannelSet | None = None
     cost: dict[str, StageCost] = field(default_factory=dict)
     predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.channels import channel_results
 from campaign.report.failures import failure_kinds
 from campaign.report.free_energy import free_energy_rows
 from campaign.report.inputs import Model, ReportInputs
@@ -53,6 +54,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "control_probes": inputs.control.probes if inputs.control else None,
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "free_energy": list(free_energy_rows(inputs.biased)),
+        "channels": channel_results(inputs.channels, inputs.parity),
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,
