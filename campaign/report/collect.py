@@ -11,6 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from campaign.coverage.dynamics import dynamics_rows
 from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
@@ -30,6 +32,7 @@ from campaign.report.inputs import (
     StageCost,
 )
 from campaign.report.predicted import predicted_rows
+from campaign.report.species import REACTIVE, species_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.workspace import Workspace
 from data_store.errors import InputError
@@ -93,6 +96,9 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
                 )
             )
         ],
+        species=species_rows(blocks, np.array(molecule.numbers))
+        if REACTIVE in plan.spec.dynamics.criteria
+        else [],
         control=_control(plan.spec.control.method, made),
         cost=_cost(events),
         predicted=predicted_rows(events),

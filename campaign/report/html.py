@@ -26,6 +26,7 @@ from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
 from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
+from campaign.report.species import species_figure
 from campaign.report.structure import distances_figure
 
 __all__ = ["draw_figures", "interval_in_words", "number_in_words", "render_html"]
@@ -129,6 +130,8 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
     reactions = channel_results(inputs.channels, inputs.parity)
     if reactions and reactions["curve"]:
         drawn["channels"] = plots.svg(channels_figure(reactions))
+    if inputs.species:
+        drawn["species"] = plots.svg(species_figure(inputs.species))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:

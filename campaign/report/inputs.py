@@ -229,6 +229,8 @@ class ReportInputs:
         Blocks of dynamics with a bias.
     channels : ChannelSet or None
         Reaction channels of the test set.
+    species : list of dict
+        Species over time, where bonds may break (`campaign.report.species`).
     cost : dict of str to StageCost
     predicted : list of dict
         Node-hours predicted and taken (`campaign.report.predicted`).
@@ -260,6 +262,7 @@ class ReportInputs:
     control: Control | None = None
     biased: list[BiasedBlock] = field(default_factory=list)
     channels: ChannelSet | None = None
+    species: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, StageCost] = field(default_factory=dict)
     predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0

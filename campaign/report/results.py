@@ -55,6 +55,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "free_energy": list(free_energy_rows(inputs.biased)),
         "channels": channel_results(inputs.channels, inputs.parity),
+        "species": inputs.species,
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,
