@@ -30,6 +30,7 @@ def save_state(folder: Path, state: State) -> None:
     arrays: dict[str, Any] = {n: getattr(state.point, n).cpu().numpy() for n in _POINT}
     arrays |= {"alive": state.alive.cpu().numpy(), "ring": state.ring.cpu().numpy()}
     arrays |= {f"frames_{r}": frames for r, frames in state.last_frames.items()}
+    arrays |= {f"since_{name}": steps.cpu().numpy() for name, steps in state.since.items()}
     if state.saved:
         arrays["saved_positions"] = np.stack([row[2] for row in state.saved])
     metadata = {
@@ -52,11 +53,8 @@ def load_state(folder: Path, device: torch.device) -> State | None:
         return None
     arrays, metadata = found
     tensors = {n: torch.from_numpy(arrays[n]).to(device) for n in (*_POINT, "alive", "ring")}
-    frames = {
-        int(name.removeprefix("frames_")): values
-        for name, values in arrays.items()
-        if name.startswith("frames_")
-    }
+    frames = {int(replica): values for replica, values in _named(arrays, "frames_").items()}
+    since = _named(arrays, "since_")
     return State(
         step=metadata["step"],
         alive=tensors["alive"],
@@ -70,7 +68,13 @@ def load_state(folder: Path, device: torch.device) -> State | None:
         ],
         replica_steps=metadata["replica_steps"],
         hills=_hills(arrays, metadata, device),
+        since={name: torch.from_numpy(steps).to(device) for name, steps in since.items()},
     )
+
+
+def _named(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Arrays whose names begin so, by what follows."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
 def _hills(arrays: dict[str, Any], metadata: dict[str, Any], device: torch.device) -> Hills | None:

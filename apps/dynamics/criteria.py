@@ -2,8 +2,10 @@
 
 Each says which replicas failed, the quantity that decided, and the atoms it belongs to. Thresholds
 come from the settings; a criterion keeps no state between checks and reads nothing back to the
-host. What each is in words, its unit and its source are in `apps.dynamics.criteria_records`; those
-that other works define are in `apps.dynamics.criteria_published`.
+host. Since when a condition has held that must last is the engine's to know
+(`apps.dynamics.lasting`). What each is in words, its unit and its source are in
+`apps.dynamics.criteria_records`; those that other works define are in
+`apps.dynamics.criteria_published`.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ import torch
 from torch import Tensor
 
 from apps.dynamics.criteria_registry import find_criterion
+from apps.dynamics.findings import Finding, Units, no_atoms, nothing_found
 from apps.dynamics.integrators import PhasePoint
+from apps.dynamics.lasting import Since, lasted, lasting_steps
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy
 
 if TYPE_CHECKING:
-    from apps.dynamics.criteria_records import Judge
+    from apps.dynamics.criteria_records import Criterion, Judge
 
 __all__ = [
     "Finding",
+    "Units",
     "Watched",
     "first_failure",
     "judges",
@@ -63,35 +68,6 @@ class Watched:
     least_distances_A: Tensor
     hot_eV: float
     temperature_K: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one criterion found.
-
-    Parameters
-    ----------
-    failed : Tensor of bool, shape (R,)
-    value : Tensor, shape (R,)
-        In the criterion's own unit.
-    atoms : Tensor of int64, shape (R, 2)
-        −1 where there is none.
-    """
-
-    failed: Tensor
-    value: Tensor
-    atoms: Tensor
-
-
-def no_atoms(like: Tensor) -> Tensor:
-    """Atoms of a finding that belongs to none, for as many replicas as `like` has rows."""
-    return torch.full((len(like), 2), -1, dtype=torch.int64, device=like.device)
-
-
-def nothing_found(point: PhasePoint) -> Finding:
-    """Finding of a criterion that has nothing to look at."""
-    value = torch.full_like(point.energies, torch.nan)
-    return Finding(torch.zeros_like(value, dtype=torch.bool), value, no_atoms(value))
 
 
 def worst_bond(point: PhasePoint, watched: Watched) -> tuple[Tensor, Tensor]:
@@ -160,10 +136,29 @@ def judges(names: tuple[str, ...]) -> tuple[Judge, ...]:
     return tuple(find_criterion(name).judge() for name in names)
 
 
+@cache
+def _records(names: tuple[str, ...]) -> tuple[Criterion, ...]:
+    return tuple(find_criterion(name) for name in names)
+
+
 def first_failure(
-    point: PhasePoint, watched: Watched, settings: DynamicsSettings
+    point: PhasePoint,
+    watched: Watched,
+    settings: DynamicsSettings,
+    step: int = 0,
+    since: Since | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Evaluate the declared criteria; the first in their order that applies names the cause.
+
+    Parameters
+    ----------
+    point : PhasePoint
+    watched : Watched
+    settings : DynamicsSettings
+    step : int
+        Of this check.
+    since : dict of str to Tensor, optional
+        Since when conditions that must last have held; changed in place.
 
     Returns
     -------
@@ -172,11 +167,16 @@ def first_failure(
     value : Tensor, shape (R,)
     atoms : Tensor of int64, shape (R, 2)
     """
+    since = {} if since is None else since
     cause = torch.full((len(point.energies),), -1, device=point.energies.device)
     value = torch.full_like(point.energies, torch.nan)
     atoms = no_atoms(value)
-    for place, judge in enumerate(judges(settings.criteria)):
+    records = _records(settings.criteria)
+    for place, (record, judge) in enumerate(zip(records, judges(settings.criteria), strict=True)):
         finding = judge(point, watched, settings)
+        if steps := lasting_steps(record, settings):
+            before = since.get(record.name)
+            finding, since[record.name] = lasted(finding, steps, step, before)
         new = finding.failed & (cause < 0)
         cause = torch.where(new, place, cause)
         value = torch.where(new, finding.value, value)

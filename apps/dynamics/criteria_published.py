@@ -14,7 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from apps.dynamics.criteria import Finding, Watched, no_atoms, nothing_found, worst_bond
+from apps.dynamics.criteria import Watched, worst_bond
+from apps.dynamics.findings import Finding, no_atoms, nothing_found
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy

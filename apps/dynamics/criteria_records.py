@@ -7,6 +7,7 @@ asked for. Nothing here is computed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, cast
 from data_store.errors import InputError
 
 if TYPE_CHECKING:
-    from apps.dynamics.criteria import Finding, Watched
+    from apps.dynamics.criteria import Watched
+    from apps.dynamics.findings import Finding
     from apps.dynamics.integrators import PhasePoint
     from apps.dynamics.settings import DynamicsSettings
 
@@ -48,6 +50,9 @@ class Criterion:
     function : str
         ``module:name`` of the pure function of (`PhasePoint`, `Watched`, `DynamicsSettings`) that
         returns a `Finding`, on the device of the replicas and without reading anything back.
+    lasting_fs : float or str
+        Time for which the condition must hold without a break, at every check, before the replica
+        has failed; or the key of ``[dynamics]`` that holds it. 0: it has failed at once.
 
     Raises
     ------
@@ -61,6 +66,7 @@ class Criterion:
     reference: str
     threshold: str
     function: str
+    lasting_fs: float | str = 0.0
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -96,13 +102,33 @@ class Criterion:
             If the text names a key that is none.
         """
         try:
-            return self.threshold.format(**settings.model_dump())
+            return self.threshold.format(**dict(settings))
         except (LookupError, ValueError, AttributeError) as error:
             raise InputError(
                 f"criterion {self.name!r}: threshold {self.threshold!r} names no key of "
                 f"[dynamics]: {error!r}",
                 "a brace that stands for itself is doubled",
             ) from error
+
+    def lasting_under(self, settings: DynamicsSettings) -> float:
+        """Time in fs for which its condition must hold, with the values of these settings.
+
+        Raises
+        ------
+        InputError
+            If the record names a key that is none, or a time that is none.
+        """
+        known = dict(settings)
+        time_fs = (
+            known.get(self.lasting_fs) if isinstance(self.lasting_fs, str) else self.lasting_fs
+        )
+        if not isinstance(time_fs, (int, float)) or not 0.0 <= time_fs < math.inf:
+            raise InputError(
+                f"criterion {self.name!r}: lasting_fs is {self.lasting_fs!r}, which is neither a "
+                "time in fs nor a key of [dynamics] that holds one",
+                "mend the package that brings it, or leave it out of dynamics.criteria",
+            )
+        return float(time_fs)
 
 
 _OWN = "apps.dynamics.criteria:"

@@ -81,6 +81,8 @@ def criterion_rows(settings: DynamicsSettings) -> list[CriterionRow]:
         If a plug-in cannot be loaded, or names a setting that is none.
     """
     found = [find_criterion(name) for name in settings.criteria]
+    for criterion in found:
+        criterion.lasting_under(settings)
     return [
         CriterionRow(c.name, c.definition, c.threshold_under(settings), c.unit, c.reference)
         for c in found

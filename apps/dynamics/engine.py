@@ -22,6 +22,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria import Watched, first_failure
 from apps.dynamics.integrators import INTEGRATORS, ForceFunction, PhasePoint, Thermostat
+from apps.dynamics.lasting import Since
 from apps.dynamics.metadynamics import Bias, Hills, biased, deposit, no_hills
 from apps.dynamics.noise import Noise
 from apps.dynamics.settings import DynamicsSettings
@@ -133,6 +134,8 @@ class State:
         Steps times replicas that were computed.
     hills : Hills or None
         Of the bias, where there is one. Energies of the point are without it, forces with it.
+    since : dict of str to Tensor
+        Since when conditions that must last have held, of the replicas in the batch.
     """
 
     step: int
@@ -144,6 +147,7 @@ class State:
     saved: list[tuple[int, int, NDArray[np.float32], float, float]] = field(default_factory=list)
     replica_steps: int = 0
     hills: Hills | None = None
+    since: Since = field(default_factory=dict)
 
 
 def start_block(block: Block, positions: Tensor) -> State:
@@ -241,7 +245,9 @@ def _observe(block: Block, state: State, sound: Tensor) -> None:
 
 
 def _check(block: Block, state: State, sound: Tensor) -> None:
-    cause, value, atoms = first_failure(state.point, block.watched, block.settings)
+    cause, value, atoms = first_failure(
+        state.point, block.watched, block.settings, state.step, state.since
+    )
     new = sound & (cause >= 0)
     if not bool(new.any()):
         return
@@ -290,3 +296,4 @@ def compact(state: State) -> None:
     point: dict[str, Any] = {name: value[rows] for name, value in vars(state.point).items()}
     state.point = PhasePoint(**point)
     state.alive, state.ring = state.alive[rows], state.ring[:, rows]
+    state.since = {name: steps[rows] for name, steps in state.since.items()}

@@ -141,7 +141,8 @@ def _joined(states: Sequence[State]) -> State:
     point = PhasePoint(*map(end_to_end, ("positions", "velocities", "forces", "energies")))
     ring = torch.cat([state.ring for state in states], dim=1)
     everyone = torch.arange(len(point.energies), device=point.energies.device)
-    return State(states[0].step, everyone, point, ring)
+    since = {n: torch.cat([state.since[n] for state in states]) for n in states[0].since}
+    return State(states[0].step, everyone, point, ring, since=since)
 
 
 def _deal_out(together: State, states: Sequence[State]) -> None:
@@ -153,6 +154,7 @@ def _deal_out(together: State, states: Sequence[State]) -> None:
         state.replica_steps += (together.step - state.step) * len(state.alive)
         state.point = PhasePoint(*(column[rows] for column in vars(together.point).values()))
         state.step, state.ring = together.step, together.ring[:, rows]
+        state.since = {name: steps[rows] for name, steps in together.since.items()}
     for failure in together.failures:
         state, replica = owners[failure.replica]
         state.failures.append(replace(failure, replica=replica))

@@ -20,6 +20,13 @@ from data_store.errors import InputError
 
 __all__ = ["DynamicsSettings"]
 
+_OF_CRITERIA: dict[str, frozenset[str]] = {}
+"""Keys younger than parts that are made, and the criteria that use them: where none of these is
+declared, the key is in no identity."""
+
+_ABSENT_AS_NONE = ("metadynamics",)
+"""Such keys that ask for something only where they are not None."""
+
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
 
 
@@ -94,12 +101,12 @@ class DynamicsSettings(BaseModel):
     bias (docs/metadynamics.md)."""
 
     @model_serializer(mode="wrap")
-    def _without_what_is_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Identities and parts older than the table stay what they were."""
+    def _without_what_is_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Identities and parts older than a key stay what they were."""
         written: dict[str, Any] = handler(self)
-        if written.get("metadynamics", False) is None:
-            del written["metadynamics"]
-        return written
+        unused = [key for key, names in _OF_CRITERIA.items() if not names & set(self.criteria)]
+        none = [key for key in _ABSENT_AS_NONE if getattr(self, key) is None]
+        return {key: value for key, value in written.items() if key not in (*unused, *none)}
 
     @field_validator("criteria")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from apps.dynamics.criteria import Finding, Watched, no_atoms
+from apps.dynamics.criteria import Finding, Units, Watched, no_atoms
 from apps.dynamics.criteria_records import BUILT_IN
 from apps.dynamics.criteria_registry import criterion_names, find_criterion
 from apps.dynamics.integrators import PhasePoint
@@ -157,7 +157,7 @@ def law_of_permutation(judge: Judge) -> None:
 
 
 def _rows(found: Finding, rows: list[int]) -> Finding:
-    return Finding(**{name: tensor[rows] for name, tensor in vars(found).items()})
+    return Finding(found.failed[rows], found.value[rows], found.atoms[rows])
 
 
 def law_of_apartness(judge: Judge) -> None:
@@ -196,7 +196,9 @@ def law_of_place(judge: Judge) -> None:
         found = judged(judge, PhasePoint(**away(MANY)), Watched(**away(WATCHED)))
     except (RuntimeError, NotImplementedError) as error:
         raise AssertionError("a value was read on the host") from error
-    assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
+    tensors = [found.failed, found.value, found.atoms]
+    tensors += vars(found.units).values() if found.units else []
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 def law_of_shape(judge: Judge) -> None:
@@ -206,6 +208,17 @@ def law_of_shape(judge: Judge) -> None:
         assert (found.value.dtype, found.value.shape) == (torch.float64, (len(rows),))
         assert (found.atoms.dtype, found.atoms.shape) == (torch.int64, (len(rows), 2))
         assert -1 <= int(found.atoms.min()) <= int(found.atoms.max()) < len(X)
+        assert found.units is None or units_fit(found, found.units, len(rows))
+
+
+def units_fit(found: Finding, units: Units, rows: int) -> bool:
+    """Shapes of units, and that a replica's condition holds where that of one of them does."""
+    count = units.holds.shape[1]
+    return (
+        units.holds.shape == units.values.shape == (rows, count)
+        and units.atoms.shape in {(rows, count, 2), (count, 2)}
+        and units.holds.any(1).tolist() == found.failed.tolist()
+    )
 
 
 def _by(value: Tensor, failed: Tensor) -> Finding:
