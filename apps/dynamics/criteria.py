@@ -10,6 +10,7 @@ host. Since when a condition has held that must last is the engine's to know
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from torch import Tensor
 from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.findings import Finding, Units, no_atoms, nothing_found
 from apps.dynamics.integrators import PhasePoint
-from apps.dynamics.lasting import Since, lasted, lasting_steps
+from apps.dynamics.lasting import Since, changed, lasted, lasting_steps
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy
 
@@ -58,6 +59,11 @@ class Watched:
         Kinetic energy that a sound replica does not reach.
     temperature_K : float
         Of the run: of the thermostat, or of the first velocities.
+    energy_line_eV : float
+        Energy of this composition on the line through the labels (`apps.dynamics.energy_bounds`);
+        not a number where there is none.
+    energy_bounds_eV : tuple of float
+        Least and largest plausible potential energy above that line, in eV per atom.
     """
 
     numbers: Tensor
@@ -68,6 +74,8 @@ class Watched:
     least_distances_A: Tensor
     hot_eV: float
     temperature_K: float
+    energy_line_eV: float = math.nan
+    energy_bounds_eV: tuple[float, float] = (-math.inf, math.inf)
 
 
 def worst_bond(point: PhasePoint, watched: Watched) -> tuple[Tensor, Tensor]:
@@ -158,7 +166,8 @@ def first_failure(
     step : int
         Of this check.
     since : dict of str to Tensor, optional
-        Since when conditions that must last have held; changed in place.
+        What is kept between checks: since when conditions that must last have held, and values at
+        the first check; changed in place.
 
     Returns
     -------
@@ -177,6 +186,10 @@ def first_failure(
         if steps := lasting_steps(record, settings):
             before = since.get(record.name)
             finding, since[record.name] = lasted(finding, steps, step, before)
+        elif record.largest_change:
+            bound = float(dict(settings)[record.largest_change])
+            before = since.get(record.name)
+            finding, since[record.name] = changed(finding, bound, before)
         new = finding.failed & (cause < 0)
         cause = torch.where(new, place, cause)
         value = torch.where(new, finding.value, value)

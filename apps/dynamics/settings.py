@@ -20,7 +20,13 @@ from data_store.errors import InputError
 
 __all__ = ["DynamicsSettings"]
 
-_OF_CRITERIA: dict[str, frozenset[str]] = {}
+_OF_CRITERIA: dict[str, frozenset[str]] = {
+    "valence_fs": frozenset({"valence"}),
+    "energy_below_eV_per_atom": frozenset({"energy_runaway"}),
+    "energy_above_eV_per_atom": frozenset({"energy_runaway"}),
+    "drift_eV_per_atom": frozenset({"nve_drift"}),
+    "dissociation_A": frozenset({"dissociated"}),
+}
 """Keys younger than parts that are made, and the criteria that use them: where none of these is
 declared, the key is in no identity."""
 
@@ -81,6 +87,21 @@ class DynamicsSettings(BaseModel):
     hot_tail: float = Field(default=1e-12, gt=0.0, lt=1.0)
     """hot: probability with which a sound replica would exceed the kinetic energy at one check."""
 
+    valence_fs: float = Field(default=50.0, ge=0.0)
+    """valence: time in fs for which an atom must have too many bonds."""
+
+    energy_below_eV_per_atom: float = Field(default=0.2, ge=0.0)
+    """energy_runaway: how far below the lowest label, in eV per atom."""
+
+    energy_above_eV_per_atom: float = Field(default=1.0, ge=0.0)
+    """energy_runaway: how far above the highest label, in eV per atom."""
+
+    drift_eV_per_atom: float = Field(default=0.02, gt=0.0)
+    """nve_drift: largest change of the total energy since the start, in eV per atom."""
+
+    dissociation_A: float = Field(default=15.0, gt=0.0)
+    """dissociated: least distance of a fragment from all others, in Å."""
+
     compact_every_steps: int = Field(default=100, gt=0)
     """Steps between moments at which failed replicas leave the batch."""
 
@@ -135,6 +156,14 @@ class DynamicsSettings(BaseModel):
                 raise ValueError(
                     f"{name} must be a whole number of time steps of {self.timestep_fs} fs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _drift_without_a_thermostat(self) -> DynamicsSettings:
+        if "nve_drift" in self.criteria and self.ensemble != "nve":
+            raise ValueError(
+                'criterion nve_drift wants ensemble = "nve": a thermostat changes the total energy'
+            )
         return self
 
     @model_validator(mode="after")

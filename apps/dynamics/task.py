@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.contract import Request, Result
+from apps.dynamics.criteria_registry import find_criterion
+from apps.dynamics.energy_bounds import plausible_energies
 from apps.dynamics.hill_columns import hill_columns, hills_record
 from apps.dynamics.metadynamics_settings import check_variables
 from apps.dynamics.settings import DynamicsSettings
@@ -19,9 +21,10 @@ from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
-from data_store.runs import Run, runs_to_columns
+from data_store.runs import OUTCOMES, Outcome, Run, runs_to_columns
 from data_store.streams import stream_seed
 from data_store.structure_parts import read_structures
+from data_store.structures import Structures
 from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_PER_K
 
 __all__ = [
@@ -166,7 +169,8 @@ def _watched(
     from apps.dynamics.criteria import Watched
 
     (labels,), (split,) = req.input_parts("labels"), req.input_parts("split")
-    training = read_structures(labels).take(split.read("train", "")).dense_positions()
+    labelled = read_structures(labels)
+    training = labelled.take(split.read("train", "")).dense_positions()
     bonds = np.array(molecule.bonds, dtype=np.int64).reshape(-1, 2)
     others, least = contact_limits(molecule, settings)
     masses = ATOMIC_MASSES_amu[list(molecule.numbers)]
@@ -179,7 +183,19 @@ def _watched(
         least_distances_A=torch.from_numpy(least).to(device),
         hot_eV=_hot_energy(settings, len(masses), temperature_K),
         temperature_K=temperature_K,
+        **_energies(labelled, molecule, settings),
     )
+
+
+def _energies(labelled: Structures, molecule: Molecule, settings: DynamicsSettings) -> Any:
+    """Plausible energies, by all labels, where a criterion asks for them."""
+    if "energy_runaway" not in settings.criteria:
+        return {}
+    line, bounds = plausible_energies(
+        labelled, np.array(molecule.numbers), settings.energy_below_eV_per_atom,
+        settings.energy_above_eV_per_atom,
+    )  # fmt: skip
+    return {"energy_line_eV": line, "energy_bounds_eV": bounds}
 
 
 def reference_bond_lengths(
@@ -249,17 +265,12 @@ def _runs(req: Request, block: Any, state: Any) -> list[Run]:
         if failure is None:
             runs.append(Run(number, number, "survived", settings.length_ps))
             continue
-        runs.append(
-            Run(
-                number,
-                number,
-                "failed",
-                failure.step * settings.timestep_fs * 1e-3,
-                settings.criteria[failure.cause],
-                failure.atoms,
-                failure.value,
-            )
+        time_ps, cause = (
+            failure.step * settings.timestep_fs * 1e-3,
+            settings.criteria[failure.cause],
         )
+        outcome: Outcome = "censored" if find_criterion(cause).censors else "failed"
+        runs.append(Run(number, number, outcome, time_ps, cause, failure.atoms, failure.value))
     return runs
 
 
@@ -293,8 +304,10 @@ def _failures(part: Part) -> dict[str, float]:
     times, outcomes = part.read("run_time", "ps"), part.read("run_outcome", "")
     found = {
         "replicas": float(len(times)),
-        "failures": float((outcomes == 1).sum()),
+        "failures": float((outcomes == OUTCOMES.index("failed")).sum()),
         "exposure_ps": float(times.sum()),
     }
     hills: Any = part.metadata.get("hills")
+    if censored := int((outcomes == OUTCOMES.index("censored")).sum()):
+        found["censored"] = float(censored)
     return found | ({"hills_left_out": float(hills["left_out"])} if hills else {})

@@ -122,6 +122,9 @@ def _failures(runs: list[Run]) -> dict[str, Any]:
         "replicas": len(runs),
         "failures": failures,
         "censored": sum(run.outcome == "censored" for run in runs),
+        "censored_causes": dict(
+            sorted(Counter(r.cause for r in runs if r.outcome == "censored" and r.cause).items())
+        ),
         "exposure_ps": round(exposure, 6),
         "rate_per_ns": rate.value,
         "rate_interval_per_ns": rate.interval,
