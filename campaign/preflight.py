@@ -18,9 +18,12 @@ from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from campaign.plan.system import boxes_settings, pair_chunks, teacher_of
 from campaign.spec.model import CampaignSpec
 from data_store.errors import CampaignError, InputError, MethodError
+from data_store.molecules import Molecule
 from data_store.splits import nested_split
 from data_store.structures import Structures
 
@@ -38,8 +41,6 @@ def preflight(spec: CampaignSpec) -> None:
     InputError
         Saying what cannot be used, and what to do.
     """
-    from apps.dynamics.criteria import judges
-    from apps.dynamics.criteria_registry import criterion_rows
     from apps.dynamics.metadynamics_settings import check_variables
     from apps.labeling.labeler import make_labeler
     from apps.labeling.settings import MethodSettings
@@ -50,9 +51,8 @@ def preflight(spec: CampaignSpec) -> None:
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
 
-    if spec.system.kind != "molecule":
-        numbers = _check_several(spec)
-        starting_potential(spec.potential, numbers, 0, spec.potential.start_from)
+    if spec.several:
+        _check_several(spec)
         _check_ranks(spec)
         return
     xyz, labels, tests = (
@@ -62,9 +62,9 @@ def preflight(spec: CampaignSpec) -> None:
     molecule = make_molecule(spec.system, spec.campaign.seed, xyz, labels)
     name, file = teacher_of(spec.system.molecules()[0], spec.sampling)
     choose_teacher(name, molecule, file)
-    brought = [check_labels(path, molecule) for path in (labels, tests) if path is not None]
+    paths, relation = [path for path in (labels, tests) if path], spec.labels.relation()
+    brought = [check_labels(path, molecule, **relation) for path in paths]
     if brought:
-        paths = [path for path in (labels, tests) if path is not None]
         check_one_spin(list(zip(paths, brought, strict=True)))
         check_one_method(paths, spec.labels.same_method)
         _check_counts(spec, *brought)
@@ -75,9 +75,16 @@ def preflight(spec: CampaignSpec) -> None:
     if spec.control.method != "none":
         check_solves(spec.control.method, molecule)
     check_variables(spec.dynamics.metadynamics, len(molecule.numbers))
+    _check_criteria(spec)
+    _check_ranks(spec)
+
+
+def _check_criteria(spec: CampaignSpec) -> None:
+    from apps.dynamics.criteria import judges
+    from apps.dynamics.criteria_registry import criterion_rows
+
     judges(spec.dynamics.criteria)
     criterion_rows(spec.dynamics)
-    _check_ranks(spec)
 
 
 def _check_ranks(spec: CampaignSpec) -> None:
@@ -87,13 +94,12 @@ def _check_ranks(spec: CampaignSpec) -> None:
         find_mpiexec()
 
 
-def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
-    """Check the molecules of a liquid or a mixture, their teachers and a box; atomic numbers."""
-    from apps.sampling.boxes import box_edges, pack
+def _check_several(spec: CampaignSpec) -> None:
+    """Check the molecules of a liquid or a mixture, their teachers, a box, and labels."""
+    from apps.potential.starting import starting_potential
     from apps.sampling.task import make_molecule
     from apps.sampling.teacher import choose_teacher
     from apps.sampling.unlike import interaction_of
-    from data_store.streams import stream
 
     molecules = []
     for one in spec.system.molecules():
@@ -105,29 +111,59 @@ def _check_several(spec: CampaignSpec) -> tuple[int, ...]:
         for first, second in combinations(molecules, 2):
             interaction_of(first, second)
     if spec.system.has_box:
-        asked = boxes_settings(spec.system, 1)
-        counts = asked["molecules"]
-        edges = box_edges(molecules, counts, asked["density_g_per_cm3"], asked["edges_A"])
-        try:
-            pack(molecules, counts, edges, stream(spec.campaign.seed, "box", 0))
-        except MethodError as error:
-            raise InputError(error.message, error.hint) from error
-    return tuple({number for molecule in molecules for number in molecule.numbers})
+        _check_box(spec, molecules)
+    numbers = {number for molecule in molecules for number in molecule.numbers}
+    starting_potential(spec.potential, tuple(numbers), 0, spec.potential.start_from)
+    if spec.labelled:
+        _check_labels_of_several(spec, molecules)
+        _check_criteria(spec)
+
+
+def _check_box(spec: CampaignSpec, molecules: list[Molecule]) -> None:
+    from apps.sampling.boxes import box_edges, pack
+    from data_store.streams import stream
+
+    asked = boxes_settings(spec.system, 1)
+    counts = asked["molecules"]
+    edges = box_edges(molecules, counts, asked["density_g_per_cm3"], asked["edges_A"])
+    try:
+        pack(molecules, counts, edges, stream(spec.campaign.seed, "box", 0))
+    except MethodError as error:
+        raise InputError(error.message, error.hint) from error
+
+
+def _check_labels_of_several(spec: CampaignSpec, molecules: list[Molecule]) -> None:
+    from apps.labeling.published import check_labels_of
+    from apps.labeling.surface import check_one_method
+
+    labels = spec.labels
+    paths = [Path(path) for path in (labels.file, labels.test_file) if path]
+    brought = [
+        check_labels_of(spec.system.kind, path, molecules, **labels.relation()) for path in paths
+    ]
+    check_one_method(paths, labels.same_method)
+    _check_counts(spec, *brought)
 
 
 def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:
     """Refuse more labels, or more starts, than were brought."""
-    from apps.selection.task import label_groups
+    from apps.selection.task import label_groups, most_alike
 
     kept = 0 if tests is not None else spec.labels.test_count
-    groups = label_groups(labels)
-    for pool in spec.finetuning.pools:
-        nested_split(groups, pool, kept, spec.campaign.seed)
-    held_out = len(tests) if tests is not None else len(labels) - max(spec.finetuning.pools)
+    groups, seed = label_groups(labels), spec.campaign.seed
+    splits = [
+        nested_split(groups, pool, kept, seed, spec.validation(pool))
+        for pool in sorted(spec.finetuning.pools)
+    ]
+    if spec.several and spec.system.has_box:
+        return  # starts are built
+    used = np.concatenate([splits[-1].train, splits[-1].validation])
+    unseen = labels.take(np.setdiff1d(np.arange(len(labels)), used)) if tests is None else tests
+    held_out = len(most_alike(unseen)) if spec.several else len(unseen)
     if spec.dynamics.replicas > held_out:
         raise InputError(
             f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "
-            f"structures, and there are {held_out}",
+            f"structures, and there are {held_out}" + (" of one kind" if spec.several else ""),
             "lower dynamics.replicas, or bring more structures (labels.test_file)",
         )
 

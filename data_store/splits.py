@@ -21,6 +21,7 @@ __all__ = [
     "random_order",
     "teacher_holdout",
     "time_blocks",
+    "validation_boxes",
     "validation_count",
 ]
 
@@ -87,7 +88,17 @@ def time_blocks(parents: Indices, frames: Indices, frames_per_block: int) -> Ind
     return groups.reshape(-1).astype(np.int64)
 
 
-def nested_split(groups: Indices, pool: int, test_count: int, seed: int) -> Split:
+def validation_boxes(pool: int) -> int:
+    """How many of a pool of boxes of a liquid validate: a fifth, and one at least.
+
+    A box holds the forces of as many atoms as some ten molecules.
+    """
+    return max(1, pool // 5)
+
+
+def nested_split(
+    groups: Indices, pool: int, test_count: int, seed: int, validation: int | None = None
+) -> Split:
     """Split of structures by group.
 
     Parameters
@@ -99,12 +110,14 @@ def nested_split(groups: Indices, pool: int, test_count: int, seed: int) -> Spli
     test_count : int
         Structures to test on, at least (whole groups are taken); may be 0.
     seed : int
+    validation : int, optional
+        Of the pool, to validate on; by default `validation_count`.
 
     Returns
     -------
     Split
-        ``len(train) + len(validation) == pool``; validation gets more than `validation_count`
-        where the border would cut a group.
+        ``len(train) + len(validation) == pool``; validation gets more than that where the border
+        would cut a group.
 
     Raises
     ------
@@ -120,7 +133,8 @@ def nested_split(groups: Indices, pool: int, test_count: int, seed: int) -> Spli
             f"{len(order)} structures in {len(np.unique(groups))} trajectories that there are",
             hint="compute or import more labels, or make finetuning.pools or test_count smaller",
         )
-    border = _group_start(ordered[:pool], pool - validation_count(pool))
+    aside = validation_count(pool) if validation is None else validation
+    border = _group_start(ordered[:pool], pool - aside)
     if border == 0:
         raise InputError(
             f"the pool of {pool} labels comes from {len(np.unique(ordered[:pool]))} trajectory "

@@ -70,6 +70,15 @@ class LabelSettings(MethodSettings):
     test_file: str | None = None
     """Extended xyz with labels to test on and to start dynamics from."""
 
+    in_time_order: bool = False
+    """Whether the frames of file and test_file follow each other in time, though they do not say
+    so: they are then split by blocks of time. Otherwise a frame that says nothing of its trajectory
+    counts as one of its own."""
+
+    alike_within_A: float | None = Field(default=None, gt=0.0)
+    """Frames closer than this (mass-weighted root mean square displacement, Å), or so in a chain,
+    go to one side of every split: for files that are a trajectory shuffled."""
+
     limit_s: float | None = Field(default=None, gt=0.0)
     """Wall time that a label may take; a longer one is stopped and tried again with twice as
     much."""
@@ -96,6 +105,13 @@ class LabelSettings(MethodSettings):
 
     temperatures_K: tuple[Temperature, ...] = Field(default=(500.0,), min_length=1)
     """Temperatures of the candidates in K."""
+
+    def relation(self) -> dict[str, Any]:
+        """What is said of how frames of a file are related, by name; empty where nothing is."""
+        order = {"in_time_order": True} if self.in_time_order else {}
+        return order | (
+            {} if self.alike_within_A is None else {"alike_within_A": self.alike_within_A}
+        )
 
     @property
     def computed(self) -> bool:
@@ -132,6 +148,12 @@ class LabelSettings(MethodSettings):
             raise ValueError('source = "file" needs file = "….extxyz"')
         if self.computed and (self.file or self.test_file):
             raise ValueError('file and test_file belong to source = "file"')
+        if self.computed and (self.in_time_order or self.alike_within_A is not None):
+            raise ValueError('in_time_order and alike_within_A belong to source = "file"')
+        if self.in_time_order and self.alike_within_A is not None:
+            raise ValueError(
+                "give either in_time_order or alike_within_A: both say what belongs together"
+            )
         if self.source == "file" and self.select != "random":
             raise ValueError(
                 f'select = "{self.select}" belongs to source = "pyscf" or another '

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from apps.contract import Request, Result
+from apps.labeling.published import check_labels_of, read_labels
 from apps.labeling.settings import LIMITS, MethodSettings
 from apps.labeling.surface import check_one_spin, surface_of
 from data_store.columns import Column
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from apps.labeling.child import ChildLabeler, Limits
     from apps.labeling.labeler import Label
 
-__all__ = ["check_labels", "import_labels", "label", "merge_labels"]
+__all__ = ["check_labels", "import_labels", "import_labels_of_several", "label", "merge_labels"]
 
 
 def label(request: dict[str, Any]) -> dict[str, Any]:
@@ -193,17 +194,17 @@ def _merged(req: Request) -> Part:
     )  # fmt: skip
 
 
-def check_labels(path: Path, molecule: Molecule) -> Structures:
+def check_labels(path: Path, molecule: Molecule, **relation: Any) -> Structures:
     """Labels of a file, of the campaign's molecule in its atom order.
+
+    How frames are related (`apps.labeling.published.read_labels`) is said by name.
 
     Raises
     ------
     InputError
         If the file is unusable, or a frame is of another molecule, order, charge or multiplicity.
     """
-    from data_store.extxyz import read_extxyz
-
-    structures = read_extxyz(path)
+    structures = read_labels(path, **relation)
     expected = np.array(molecule.numbers)
     for index in range(len(structures)):
         if not np.array_equal(structures.numbers_of(index), expected):
@@ -230,14 +231,37 @@ def import_labels(request: dict[str, Any]) -> dict[str, Any]:
         (prepared,) = req.input_parts("molecule")
         molecule = Molecule.from_json(prepared.metadata["molecule"])
         file = Path(req.files["labels"])
-        structures = check_labels(file, molecule)
-        method = {"file_digest": file_digest(file), "frames_say": frame_methods(file)}
-        part = write_part(
-            Path(req.parts_root),
-            req.stage,
-            req.fingerprint,
-            structures_to_columns(structures),
-            {"labels": len(structures), "left_out": []},
-            provenance={"file": file.name, "surface": surface_of(method, structures)},
-        )
+        part = _imported(req, check_labels(file, molecule, **req.settings))
     return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
+
+
+def import_labels_of_several(request: dict[str, Any]) -> dict[str, Any]:
+    """Import published labels of a liquid or a mixture: file ``labels``.
+
+    Raises
+    ------
+    InputError
+        If the file is unusable; the frame is named.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        prepared = req.input_parts("molecule")
+        molecules = [Molecule.from_json(one.metadata["molecule"]) for one in prepared]
+        file, relation = Path(req.files["labels"]), dict(req.settings)
+        kind = str(relation.pop("kind"))
+        part = _imported(req, check_labels_of(kind, file, molecules, **relation))
+    return Result.done(part, {"labels": float(part.metadata["labels"])}).to_json()
+
+
+def _imported(req: Request, structures: Structures) -> Part:
+    file = Path(req.files["labels"])
+    method = {"file_digest": file_digest(file), "frames_say": frame_methods(file)}
+    return write_part(
+        Path(req.parts_root),
+        req.stage,
+        req.fingerprint,
+        structures_to_columns(structures),
+        {"labels": len(structures), "left_out": []},
+        provenance={"file": file.name, "surface": surface_of(method, structures)},
+    )

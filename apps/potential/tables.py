@@ -26,12 +26,14 @@ __all__ = [
     "Table",
     "all_pairs",
     "collected",
+    "completed_cell",
     "gathered",
     "graph_of_table",
     "neighbour_table",
     "numbers_of_neighbours",
     "pair_vectors",
     "pairs_once",
+    "resized",
     "room_for",
 ]
 
@@ -91,14 +93,20 @@ def neighbour_table(
     """
     if not bool(torch.isfinite(positions).all()):
         raise InputError("a neighbour table of positions that are no numbers was asked for")
-    box = _box(cell, pbc)
+    box = completed_cell(cell, pbc)
     images = _images(box, pbc, reach_A)
     found, near = _pairs_within(positions, box, pbc, images, reach_A)
     return _as_table(found, near, box, places)
 
 
-def _box(cell: Tensor, pbc: tuple[bool, bool, bool]) -> Tensor:
-    """The cell, completed by unit vectors along directions that are not periodic."""
+def completed_cell(cell: Tensor, pbc: tuple[bool, bool, bool]) -> Tensor:
+    """The cell, completed by unit vectors along directions that are not periodic.
+
+    Raises
+    ------
+    InputError
+        If it spans no volume.
+    """
     box = cell.clone()
     periodic = [axis for axis in range(3) if pbc[axis]]
     free = [axis for axis in range(3) if not pbc[axis]]
@@ -177,6 +185,32 @@ def _as_table(whole: Tensor, near: Tensor, box: Tensor, places: int) -> Table:
         table.shifts.view(*shape, 3),
         table.used.view(shape),
     )
+
+
+def resized(table: Table, atoms: int, places: int) -> Table:
+    """The same pairs with so many atoms and places at each; none is used of those that are new.
+
+    Parameters
+    ----------
+    table : Table
+    atoms : int
+        At least as many as there are.
+    places : int
+        At least as many as are used of an atom.
+    """
+    batch, count, width = table.used.shape
+    kept = min(width, places)
+    own = torch.arange(atoms * places, device=table.used.device).view(1, atoms, places)
+    neighbours = (own // places).repeat(batch, 1, 1)
+    reverse = own.repeat(batch, 1, 1)
+    shifts = table.shifts.new_zeros(batch, atoms, places, 3)
+    used = torch.zeros(batch, atoms, places, dtype=torch.bool, device=own.device)
+    there = table.used[..., :kept]
+    place = table.reverse // width * places + table.reverse % width
+    for new, old in ((neighbours, table.neighbours), (reverse, place), (shifts, table.shifts)):
+        new[:, :count, :kept][there] = old[:, :, :kept][there]
+    used[:, :count, :kept] = there
+    return Table(neighbours, reverse, shifts, used)
 
 
 def pairs_once(table: Table) -> tuple[Tensor, Tensor]:

@@ -17,12 +17,12 @@ from apps.contract import Request, Result
 from apps.selection.registry import find_strategy
 from data_store.columns import Column
 from data_store.errors import InputError
-from data_store.parts import write_part
+from data_store.parts import Part, write_part
 from data_store.splits import nested_split, random_order, time_blocks
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
 
-__all__ = ["label_groups", "select", "split", "starts"]
+__all__ = ["label_groups", "most_alike", "select", "split", "starts", "starts_alike"]
 
 FRAMES_PER_BLOCK = 20
 """Frames of a time block where all labels come from one trajectory: within it they resemble each
@@ -70,7 +70,10 @@ def split(request: dict[str, Any]) -> dict[str, Any]:
     if part is None:
         (labels,) = req.input_parts("labels")
         groups = label_groups(read_structures(labels))
-        found = nested_split(groups, req.settings["pool"], req.settings["test_count"], req.seed)
+        found = nested_split(
+            groups, req.settings["pool"], req.settings["test_count"], req.seed,
+            req.settings.get("validation"),
+        )  # fmt: skip
         columns = {
             "train": Column(found.train),
             "validation": Column(found.validation),
@@ -111,23 +114,60 @@ def starts(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         pool, held_out = _held_out(req)
-        count = req.settings["count"]
-        if count > len(held_out):
-            raise InputError(
-                f"dynamics.replicas = {count}: replicas start from distinct held-out structures, "
-                f"and there are {len(held_out)}",
-                "lower dynamics.replicas, or bring more structures (labels.test_file, "
-                "labels.candidates)",
-            )
-        chosen = held_out[:count]
-        part = write_part(
-            Path(req.parts_root),
-            req.stage,
-            req.fingerprint,
-            structures_to_columns(pool.take(chosen)) | {"chosen": Column(chosen)},
-            {"held_out": len(held_out)},
-        )
+        part = _chosen(req, pool, held_out, {"held_out": len(held_out)})
     return Result.done(part, {"starts": float(part.shape("chosen")[0])}).to_json()
+
+
+def starts_alike(request: dict[str, Any]) -> dict[str, Any]:
+    """Choose starts of a liquid or a mixture among labels: of one kind, the most frequent held out.
+
+    Replicas of one campaign are one system: the same atoms in one order, in the same box or in
+    none. Held-out structures of other kinds are left out and counted.
+
+    Raises
+    ------
+    InputError
+        If there are fewer held-out structures of one kind than replicas.
+    """
+    req = Request.from_json(request)
+    part = req.finished_part()
+    if part is None:
+        pool, held_out = _held_out(req)
+        alike = held_out[most_alike(pool.take(held_out))]
+        counts = {"held_out": len(alike), "of_other_kinds": len(held_out) - len(alike)}
+        part = _chosen(req, pool, alike, counts)
+    counted = {"starts": float(part.shape("chosen")[0])}
+    counted["of_other_kinds"] = float(part.metadata["of_other_kinds"])
+    return Result.done(part, counted).to_json()
+
+
+def most_alike(structures: Structures) -> NDArray[np.int64]:
+    """Rows of the most frequent kind: the same atoms in one order, cell and periodic directions.
+
+    Of kinds that are equally frequent, that of the first structure.
+    """
+    kinds: dict[bytes, list[int]] = {}
+    for index in range(len(structures)):
+        where = structures.cells[index].tobytes() + structures.pbc[index].tobytes()
+        kinds.setdefault(structures.numbers_of(index).tobytes() + where, []).append(index)
+    return np.array(max(kinds.values(), key=len, default=[]), dtype=np.int64)
+
+
+def _chosen(
+    req: Request, pool: Structures, held_out: NDArray[np.int64], counts: dict[str, int]
+) -> Part:
+    """The first of held-out structures, as many as there are replicas."""
+    count = req.settings["count"]
+    if count > len(held_out):
+        raise InputError(
+            f"dynamics.replicas = {count}: replicas start from distinct held-out structures, "
+            f"and there are {len(held_out)}",
+            "lower dynamics.replicas, or bring more structures (labels.test_file, "
+            "labels.candidates)",
+        )
+    chosen = held_out[:count]
+    columns = structures_to_columns(pool.take(chosen)) | {"chosen": Column(chosen)}
+    return write_part(Path(req.parts_root), req.stage, req.fingerprint, columns, counts)
 
 
 def _held_out(req: Request) -> tuple[Structures, NDArray[np.int64]]:

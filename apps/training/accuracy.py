@@ -14,8 +14,6 @@ from apps.training.labelled_set import LabelledSet
 
 __all__ = ["Accuracy", "accuracy", "predict", "shared_accuracy"]
 
-_ROWS = 128
-
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -42,12 +40,13 @@ class Accuracy:
 def predict(potential: Potential, labelled: LabelledSet) -> tuple[Tensor, Tensor]:
     """Total energies (S,) in eV, float64, and forces (S, N, 3) in eV/Å."""
     energies, forces = [], []
-    for start in range(0, len(labelled), _ROWS):
-        rows = torch.arange(start, min(start + _ROWS, len(labelled)))
-        batch = labelled.take(rows).batch
+    most = labelled.most_at_once
+    for start in range(0, len(labelled), most):
+        some = labelled.take(torch.arange(start, min(start + most, len(labelled))))
+        batch = some.batch
         network, found = energies_and_forces(potential, batch)
         energies.append(total_energies(potential, batch, network))
-        forces.append(found)
+        forces.append(some.by_structure(found))
     return torch.cat(energies), torch.cat(forces)
 
 

@@ -23,6 +23,7 @@ from apps.potential.starting import starting_potential
 from apps.potential.weights import load_potential, save_bytes
 from apps.training.accuracy import Accuracy, accuracy, predict
 from apps.training.distributed import World
+from apps.training.labelled_boxes import labelled_set
 from apps.training.labelled_set import LabelledSet
 from apps.training.loop import Training, TrainingOutcome, train
 from apps.training.loss import LossWeights
@@ -79,9 +80,13 @@ def run_finetuning(req: Request, world: World, should_stop: Callable[[], bool]) 
 
 def _sets(req: Request, world: World) -> _Sets:
     (labels,), (split,) = req.input_parts("labels"), req.input_parts("split")
-    labelled = LabelledSet.of(read_structures(labels), world.device)
+    cutoff_A = PotentialSettings.model_validate(req.settings["potential"]).cutoff_A
+    labelled = labelled_set(read_structures(labels), world.device, cutoff_A)
     train_set, validation = (labelled.take(split.read(n, "")) for n in ("train", "validation"))
-    tests = [LabelledSet.of(read_structures(p), world.device) for p in req.input_parts("test")]
+    tests = [
+        labelled_set(read_structures(part), world.device, cutoff_A)
+        for part in req.input_parts("test")
+    ]
     held_out = split.read("test", "")
     if not tests and len(held_out):
         tests = [labelled.take(held_out)]
@@ -99,7 +104,7 @@ def _start(
         potential.check_species(sets.train.numbers.cpu())
     else:
         chosen = PotentialSettings.model_validate(req.settings["potential"])
-        species = [int(z) for z in sets.train.numbers.unique() if z > 0]
+        species = _species(req, sets.train)
         seed = stream_seed(req.seed, "finetune", "weights", req.key["labels"], req.key["seed"])
         potential = starting_potential(chosen, species, seed, given)
     potential = potential.to(world.device)
@@ -107,6 +112,14 @@ def _start(
         return potential, refit(potential, sets.train, force_rms(sets.train))
     scale_to = float(potential.scale) if settings.keep_scale else None
     return potential, refit(potential, sets.train, scale_to)
+
+
+def _species(req: Request, train_set: LabelledSet) -> list[int]:
+    """Elements of the training labels and of all molecules: of a mixture a pool may lack one."""
+    found = {int(z) for z in train_set.numbers.unique() if z > 0}
+    for prepared in req.input_parts("molecule"):
+        found |= {int(z) for z in prepared.metadata["molecule"]["numbers"]}
+    return sorted(found)
 
 
 def _training(req: Request, settings: FinetuningSettings, rate: float, count: int) -> Training:

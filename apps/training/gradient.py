@@ -3,7 +3,8 @@
 Both add the gradient to the model's and give the sums that `loss_sums` gives. The compiled graph
 holds everything from positions to the gradient of all weights, differentiated twice; a share is
 taken in chunks of a fixed number of structures, the last one filled up with padding atoms alone,
-which contribute nothing.
+which contribute nothing. Periodic structures are evaluated on lists of their pairs as defined, and
+compiled on tables of neighbours.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from apps.potential.compiled import (
 )
 from apps.potential.protocol import Potential
 from apps.training.flat_model import FlatModel
+from apps.training.labelled_boxes import LabelledBoxes
 from apps.training.labelled_set import LabelledSet, TrainingSet
 from apps.training.loss import LossWeights, loss_sums
 
@@ -43,6 +45,10 @@ __all__ = [
 
 _COST = 4.0
 """Of a gradient of weights, in evaluations of energies and forces."""
+
+_AS_MUCH = 4
+"""What is kept of an atom with a table of neighbours, over one of a molecule with some 20: chunks
+are so many times smaller."""
 
 
 class Prices(NamedTuple):
@@ -60,9 +66,13 @@ def plain_gradient(weights: LossWeights) -> AddGradient:
     """Gradient by differentiation of the potential as it is defined."""
 
     def add(model: FlatModel, share: LabelledSet, prices: Prices) -> tuple[Tensor, Tensor]:
-        force, energy = loss_sums(model.potential, share, weights)
-        (prices.force * force + prices.energy * energy).backward()
-        return force.detach(), energy.detach()
+        sums = []
+        for piece in share.pieces():
+            force, energy = loss_sums(model.potential, piece, weights)
+            (prices.force * force + prices.energy * energy).backward()
+            sums.append(torch.stack([force.detach(), energy.detach()]))
+        force, energy = torch.stack(sums).sum(0)
+        return force, energy
 
     return add
 
@@ -77,9 +87,10 @@ def compiled_gradient(potential: Potential, weights: LossWeights, share: int) ->
     """
 
     def add(model: FlatModel, chosen: LabelledSet, prices: Prices) -> tuple[Tensor, Tensor]:
-        atoms = chosen.numbers.shape[1]
-        rows = rows_of_chunk(share, atoms, potential.device)
-        graph = _graph(Case("gradient", model.potential, rows, atoms, (weights,)))
+        chosen = chosen.tabled if isinstance(chosen, LabelledBoxes) else chosen
+        atoms = chosen.padded_atoms
+        rows = rows_of_chunk(share, _as_much(chosen) * atoms, potential.device)
+        graph = _graph(_case(model.potential, chosen, rows, weights))
         state = (model.weights.detach(), list(model.potential.buffers()))
         both = model.weights.detach().new_empty(2)
         both[0], both[1] = prices.force, prices.energy
@@ -101,11 +112,14 @@ def gradient_for(
     evaluation = repays_training(
         model.potential, labelled.device, share, steps, labelled.padded_atoms
     )
+    first = labelled.take(torch.arange(min(share, len(labelled))))
+    if evaluation.compiled and isinstance(first, LabelledBoxes) and not model.potential.tables:
+        evaluation = Evaluation(False, f"{model.potential.architecture} takes no tables")
     if not evaluation.compiled:
         return plain, evaluation
     try:
         fast = compiled_gradient(model.potential, weights, share)
-        _compare_once(model, labelled.take(torch.arange(min(share, len(labelled)))), fast, plain)
+        _compare_once(model, first, fast, plain)
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
     return fast, evaluation
@@ -133,18 +147,35 @@ def _compare_once(
 class _Sums(nn.Module):
     """The loss of a chunk; a module, so that the potential's state can be taken out."""
 
-    def __init__(self, potential: Potential, weights: LossWeights) -> None:
+    def __init__(
+        self, potential: Potential, weights: LossWeights, kind: Callable[..., LabelledSet]
+    ) -> None:
         super().__init__()
-        self.potential, self.weights = potential, weights
+        self.potential, self.weights, self.kind = potential, weights, kind
 
     def forward(self, *chunk: Tensor) -> tuple[Tensor, Tensor]:
-        return loss_sums(self.potential, LabelledSet(*chunk), self.weights)
+        return loss_sums(self.potential, self.kind(*chunk), self.weights)
+
+
+def _as_much(chosen: LabelledSet) -> int:
+    """What is kept of an atom of these, over one of a molecule."""
+    return _AS_MUCH if isinstance(chosen, LabelledBoxes) else 1
+
+
+def _case(potential: Potential, chosen: LabelledSet, rows: int, weights: LossWeights) -> Case:
+    """The graph of chunks of so many such structures."""
+    atoms = chosen.padded_atoms
+    if not isinstance(chosen, LabelledBoxes):
+        return Case("gradient", potential, rows, atoms, (weights, LabelledSet))
+    places = chosen.used.shape[-1]
+    like = next(iter(_chunks(chosen, rows)))
+    return Case("gradient", potential, rows, atoms, (weights, type(chosen), places), like)
 
 
 @lru_cache(maxsize=8)
 def _graph(case: Case) -> Compiled:
-    (weights,) = case.details
-    sums = Stateless(_Sums(case.potential, weights))
+    weights, kind, *_ = case.details
+    sums = Stateless(_Sums(case.potential, weights, kind))
 
     def gradient(
         flat: Tensor, buffers: list[Tensor], prices: Tensor, *chunk: Tensor
@@ -157,7 +188,7 @@ def _graph(case: Case) -> Compiled:
 
     state = (flat_weights(case.potential), list(case.potential.buffers()))
     prices = torch.ones(2, dtype=case.potential.dtype, device=case.potential.device)
-    return compiled(gradient, (*state, prices, *_sample(case)))
+    return compiled(gradient, (*state, prices, *(case.like or _sample(case))))
 
 
 def _sample(case: Case) -> tuple[Tensor, ...]:
@@ -171,8 +202,9 @@ def _sample(case: Case) -> tuple[Tensor, ...]:
 
 
 def _chunks(chosen: LabelledSet, rows: int) -> Any:
-    """Numbers, positions, forces and energies, a chunk at a time."""
-    arrays = (chosen.numbers, chosen.positions, chosen.forces, chosen.energies)
+    """Its tensors (numbers, positions, forces, energies, …), a chunk at a time."""
     filling = -len(chosen) % rows
-    full = [torch.cat([a, a.new_zeros(filling, *a.shape[1:])]) if filling else a for a in arrays]
+    full = [
+        torch.cat([a, a.new_zeros(filling, *a.shape[1:])]) if filling else a for a in chosen.tensors
+    ]
     return zip(*(a.split(rows) for a in full), strict=True)

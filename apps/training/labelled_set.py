@@ -1,21 +1,22 @@
-"""`LabelledSet`: labelled structures as tensors, and which of them make up a step.
+"""`LabelledSet`: labelled molecules as tensors, and which of them make up a step.
 
 Held in memory whole: 40,000 structures of 21 atoms are 27 MB. Molecules of different size are
-padded. What memory cannot hold is a `apps.training.streamed_set.StreamedSet`.
+padded. What memory cannot hold is a `apps.training.streamed_set.StreamedSet`; periodic boxes are
+`apps.training.labelled_boxes.LabelledBoxes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apps.potential.batch import DenseBatch
+from apps.potential.batch import AnyBatch, DenseBatch
 from data_store.streams import stream
 from data_store.structures import Structures
 
@@ -106,22 +107,37 @@ class LabelledSet:
         """The batch that belongs to a step."""
         return self.take(rows_of_step(step, batch_size, len(self), seed))
 
-    def take(self, rows: Tensor | NDArray[np.int64]) -> LabelledSet:
+    def take(self, rows: Tensor | NDArray[np.int64]) -> Self:
         """Some of the structures."""
         chosen = torch.as_tensor(rows, device=self.energies.device)
-        return LabelledSet(
-            self.numbers[chosen], self.positions[chosen], self.forces[chosen], self.energies[chosen]
-        )
+        return type(self)(*(tensor[chosen] for tensor in self.tensors))
 
-    def to(self, device: torch.device) -> LabelledSet:
+    def to(self, device: torch.device) -> Self:
         """Same set on a device."""
-        fields = (self.numbers, self.positions, self.forces, self.energies)
-        return LabelledSet(*(field.to(device) for field in fields))
+        return type(self)(*(tensor.to(device) for tensor in self.tensors))
 
     @property
-    def batch(self) -> DenseBatch:
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that it is made of, a row for each structure."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def batch(self) -> AnyBatch:
         """What a potential is evaluated on."""
         return DenseBatch(self.numbers, self.positions)
+
+    def by_structure(self, forces: Tensor) -> Tensor:
+        """Forces of the batch's atoms by structure, (S, N, 3)."""
+        return forces
+
+    @property
+    def most_at_once(self) -> int:
+        """Structures that are evaluated together at most where no gradient of weights is kept."""
+        return 128
+
+    def pieces(self) -> tuple[Self, ...]:
+        """Pieces whose gradients of weights are made one after the other, and add up."""
+        return (self,)
 
     @property
     def atoms(self) -> Tensor:

@@ -58,8 +58,10 @@ def loss_sums(
     force_sum, energy_sum : Tensor, shape ()
         Differentiable in the parameters; padding contributes nothing.
     """
-    energies, forces = energies_and_forces(potential, chosen.batch, create_graph=True)
-    shift = total_energies(potential, chosen.batch, torch.zeros_like(energies))
+    batch = chosen.batch
+    energies, of_atoms = energies_and_forces(potential, batch, create_graph=True)
+    forces = chosen.by_structure(of_atoms)
+    shift = total_energies(potential, batch, torch.zeros_like(energies))
     labels = (chosen.energies - shift).to(energies.dtype)
     force_error = torch.linalg.vector_norm(forces - chosen.forces, dim=-1)
     label_force = torch.linalg.vector_norm(chosen.forces, dim=-1)

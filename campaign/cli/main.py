@@ -47,7 +47,7 @@ from campaign.cli.plan import plan
 from campaign.cli.sites import sites
 from campaign.cli.teachers import teachers
 from campaign.plan.power import power_of
-from campaign.plan.system import in_words
+from campaign.plan.system import WITHOUT_LABELS, in_words
 from campaign.templates import templates
 from data_store.errors import CampaignError, unknown_name
 
@@ -106,8 +106,10 @@ def validate(
     counted = ", ".join(f"{count} {name}" for name, count in stages.items())
     console = Console(highlight=False)
     console.print(f"{campaign.file} is valid; a launch makes: {counted}", soft_wrap=True)
-    if plan.spec.system.kind != "molecule":
+    if plan.spec.several:
         console.print(in_words(plan.spec.system, plan.spec.sampling), soft_wrap=True)
+    if not plan.spec.labelled:
+        console.print(WITHOUT_LABELS, soft_wrap=True)
     elif len(plan.spec.finetuning.arms) > 1:
         console.print(power_in_words(power), soft_wrap=True)
 
@@ -152,10 +154,9 @@ def launch(
         outcome = campaign.launch(site, display, budget_node_hours=budget, until=until)
     for line in left_out_in_words(outcome.ending.quarantined, len(outcome.ending.blocked)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if campaign.spec.system.kind != "molecule" and not as_json:
-        console.print(
-            in_words(campaign.spec.system, campaign.spec.sampling), highlight=False, soft_wrap=True
-        )
+    if not campaign.spec.labelled and not as_json:
+        said = in_words(campaign.spec.system, campaign.spec.sampling)
+        console.print(f"{said}\n{WITHOUT_LABELS}", highlight=False, soft_wrap=True)
     if outcome.report is not None and not as_json:
         print_report(console, outcome.report)
         console.print(f"report: {campaign.workspace.report_html}", soft_wrap=True, highlight=False)

@@ -28,7 +28,7 @@ from campaign.cli.options import (
 )
 from campaign.costs.prediction import foresee
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
-from campaign.plan.system import in_words
+from campaign.plan.system import WITHOUT_LABELS, in_words
 from campaign.plan.work import work_by_pool
 from campaign.progress import Progress, progress_of
 from campaign.sites.fitness import refuse_unfit
@@ -55,8 +55,7 @@ def plan(
     pools = work_by_pool(built.parts, places, at)
     progress = progress_of(built.parts, places.parts, places.work)
     foreseen = foresee(built, places, at)
-    several = built.spec.system.kind != "molecule"
-    compared = len(built.spec.finetuning.arms) > 1 and not several
+    compared = len(built.spec.finetuning.arms) > 1 and built.spec.labelled
     study = study_of(built.spec) if compared else None
     if as_json:
         say(
@@ -80,10 +79,11 @@ def plan(
         console.print(cost_table(foreseen.cost))
     for line in (*cost_in_words(foreseen.cost), *storage_in_words(foreseen.storage)):
         console.print(line, highlight=False, soft_wrap=True)
-    if several:
-        console.print(
-            in_words(built.spec.system, built.spec.sampling), highlight=False, soft_wrap=True
-        )
+    if built.spec.several:
+        said = in_words(built.spec.system, built.spec.sampling)
+        console.print(said, highlight=False, soft_wrap=True)
+    if not built.spec.labelled:
+        console.print(WITHOUT_LABELS, highlight=False, soft_wrap=True)
         return
     console.print(_expert_in_words(built.spec), highlight=False, soft_wrap=True)
     if study is None:
@@ -102,7 +102,7 @@ def _stages(progress: Progress) -> dict[str, dict[str, int]]:
 
 def _expert(spec: CampaignSpec) -> dict[str, Any]:
     """Labels that the expert is asked for; none are computed where they come from a file."""
-    computed = spec.labels.computed and spec.system.kind == "molecule"
+    computed = spec.labels.computed and spec.labelled
     return {
         "source": spec.labels.labeler if spec.labels.computed else "file",
         "calls": spec.labels.count if computed else 0,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from campaign.costs.benchmark import keep_benchmark, kept_benchmark, run_benchmark
 from campaign.costs.cost import Cost, cost_of, unpriced
@@ -20,6 +21,7 @@ from campaign.costs.todo import ToDo, todo_of
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.sites.site import Site
+from campaign.spec.model import CampaignSpec
 from campaign.workspace import Workspace
 from data_store.parts import find_part
 
@@ -53,14 +55,17 @@ def foresee(plan: Plan, workspace: Workspace, site: Site) -> Foresight:
     lacking = unpriced(todo, rates)
     benchmark = kept_benchmark(workspace, site.site.name)
     # A miniature is of one molecule: of several nothing is measured beforehand.
-    if lacking and plan.spec.system.kind == "molecule":
+    if lacking and not plan.spec.several:
         benchmark = run_benchmark(plan.spec, lacking, site)
         keep_benchmark(workspace, benchmark)
     atoms, parameters = (benchmark.atoms, benchmark.parameters) if benchmark else (0, 0)
     return Foresight(
         cost_of(todo, site, rates, benchmark),
-        storage_of(plan.parts, workspace, atoms or _atoms(plan, workspace), parameters),
-    )
+        storage_of(
+            plan.parts, workspace, atoms or _atoms(plan, workspace), parameters,
+            _atoms_of_label(plan.spec),
+        ),
+    )  # fmt: skip
 
 
 def _rates(todo: Sequence[ToDo], workspace: Workspace, site: Site) -> Rates:
@@ -72,3 +77,15 @@ def _atoms(plan: Plan, workspace: Workspace) -> int:
     """Atoms of the molecule, if it is made; of several, of the largest."""
     parts = [find_part(workspace.parts, p.stage, p.fingerprint) for p in plan.of("prepare")]
     return max(0 if part is None else len(part.metadata["molecule"]["numbers"]) for part in parts)
+
+
+def _atoms_of_label(spec: CampaignSpec) -> int:
+    """Atoms of the first label of a liquid or a mixture, or of nothing: 0.
+
+    An extended xyz begins with their number.
+    """
+    if not spec.several or spec.labels.file is None:
+        return 0
+    with Path(spec.labels.file).open(encoding="utf-8", errors="replace") as file:
+        first = file.readline().strip()
+    return int(first) if first.isdigit() else 0

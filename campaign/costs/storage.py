@@ -94,9 +94,14 @@ class Storage:
         return {**totals, "stages": [vars(stage) for stage in self.stages]}
 
 
+_OF_MOLECULES = ("prepare", "sample", "candidates", "select", "pretrain")
+"""Stages that see single molecules even where labels are of many."""
+
+
 def storage_of(
-    parts: Sequence[PlannedPart], workspace: Workspace, atoms: int, parameters: int
-) -> Storage:
+    parts: Sequence[PlannedPart], workspace: Workspace, atoms: int, parameters: int,
+    labelled_atoms: int = 0,
+) -> Storage:  # fmt: skip
     """Files and bytes of a plan.
 
     Parameters
@@ -105,9 +110,16 @@ def storage_of(
     workspace : Workspace
     atoms, parameters : int
         Of the molecule and of the potential; 0 where that is not known.
+    labelled_atoms : int
+        Of a labelled structure of a liquid or a mixture; 0 where all structures are the molecule.
     """
     stages = [
-        _stage(name, mine, workspace, (atoms, parameters))
+        _stage(
+            name,
+            mine,
+            workspace,
+            (atoms if name in _OF_MOLECULES else labelled_atoms or atoms, parameters),
+        )
         for name in STAGES
         if (mine := [part for part in parts if part.stage == name])
     ]

@@ -84,8 +84,8 @@ def _uncollected() -> Iterator[None]:
 
 def _built(spec: CampaignSpec) -> Plan:
     teach = Teaching(spec)
-    if spec.system.kind != "molecule":
-        return Plan(spec, tuple(_of_several(spec, teach)))
+    if not spec.labelled:
+        return Plan(spec, tuple(_unlabelled(spec, teach)))
     label, tests = _labels(spec, teach)
     splits = {n: _split(spec, n, label, tests) for n in spec.finetuning.pools}
     starts = _starts(spec, teach, label, tests, splits)
@@ -98,48 +98,54 @@ def _built(spec: CampaignSpec) -> Plan:
     ]
     candidates = [teach.candidates, teach.order] if spec.labels.computed else []
     pretrained = teach.used_pretrainings(spec) if "pretrained" in spec.finetuning.arms else []
+    probed = pretrained and not spec.several  # probes scan the bonds of one molecule
     return Plan(
         spec,
         (
-            teach.molecule, *(teach.chunks if pretrained else []), *candidates, *pretrained, label,
-            *tests, *splits.values(), starts, *finetunes,
-            *(_probes(spec, teach, starts, finetunes) if pretrained else []), *simulations,
+            *teach.molecules, *(teach.chunks if pretrained else []), *candidates, *pretrained,
+            label, *tests, *splits.values(), starts, *finetunes,
+            *(_probes(spec, teach, starts, finetunes) if probed else []), *simulations,
             *_controls(spec, teach, label, smallest, starts),
         ),
     )  # fmt: skip
 
 
-def _of_several(spec: CampaignSpec, teach: Teaching) -> Iterator[PlannedPart]:
-    """A liquid or a mixture: as far as pre-training, and the boxes to start dynamics from."""
+def _unlabelled(spec: CampaignSpec, teach: Teaching) -> Iterator[PlannedPart]:
+    """A liquid or a mixture without labels: as far as pre-training, and boxes to start from."""
     yield from teach.molecules
     if "pretrained" in spec.finetuning.arms:
         yield from teach.chunks
         yield from teach.used_pretrainings(spec)
     if spec.system.has_box:
-        yield planned_part(
-            "starts",
-            "starting boxes",
-            boxes_settings(spec.system, spec.dynamics.replicas),
-            spec.campaign.seed,
-            inputs={"molecule": teach.molecules},
-            function="apps.sampling.task:boxes",
-        )
+        yield _boxes(spec, teach)
+
+
+def _boxes(spec: CampaignSpec, teach: Teaching) -> PlannedPart:
+    return planned_part(
+        "starts",
+        "starting boxes",
+        boxes_settings(spec.system, spec.dynamics.replicas),
+        spec.campaign.seed,
+        inputs={"molecule": teach.molecules},
+        function="apps.sampling.task:boxes",
+    )
 
 
 def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
     if not labels.computed:
+        settings = labels.relation() | ({"kind": spec.system.kind} if spec.several else {})
         found = [
             planned_part(
                 stage,
                 f"imported {role}",
-                {},
+                settings,
                 seed,
                 key={"role": role},
-                inputs={"molecule": [teach.molecule]},
+                inputs={"molecule": teach.molecules},
                 files={"labels": file},
-                function="apps.labeling.task:import_labels",
+                function="apps.labeling.task:import_labels" + ("_of_several" * spec.several),
             )
             for stage, role, path in (
                 ("label", "labels", labels.file),
@@ -177,10 +183,12 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
 def _split(
     spec: CampaignSpec, pool: int, label: PlannedPart, tests: list[PlannedPart]
 ) -> PlannedPart:
+    settings = {"pool": pool, "test_count": 0 if tests else spec.labels.test_count}
+    own = {"validation": spec.validation(pool)} if spec.system.kind == "liquid" else {}
     return planned_part(
         "split",
         f"split of {pool} labels",
-        {"pool": pool, "test_count": 0 if tests else spec.labels.test_count},
+        settings | own,
         spec.campaign.seed,
         key={"labels": pool},
         inputs={"labels": [label]},
@@ -194,7 +202,12 @@ def _starts(
     tests: list[PlannedPart],
     splits: dict[int, PlannedPart],
 ) -> PlannedPart:
-    """Held-out structures: test labels where there is a file, else candidates never labelled."""
+    """Held-out structures: test labels where there is a file, else candidates never labelled.
+
+    Of a liquid or a mixture: boxes of a stated size, else labels of one kind.
+    """
+    if spec.system.has_box:
+        return _boxes(spec, teach)
     settings = {"count": spec.dynamics.replicas}
     if tests:
         inputs = {"test": tests}
@@ -209,6 +222,7 @@ def _starts(
         settings,
         spec.campaign.seed,
         inputs=inputs,
+        function="apps.selection.task:starts_alike" if spec.several else None,
     )
 
 
@@ -231,7 +245,7 @@ def _finetunes(
         }
         for pool in tuning.pools_of(arm):
             for seed in tuning.seeds:
-                inputs = {"labels": [label], "split": [splits[pool]], "molecule": [teach.molecule]}
+                inputs = {"labels": [label], "split": [splits[pool]], "molecule": teach.molecules}
                 inputs |= {"test": tests} if tests else {}
                 start = {"checkpoint": [teach.pretraining_of(seed)]}
                 inputs |= start if arm == "pretrained" else {}
@@ -342,7 +356,7 @@ def _simulations(
                     "starts": [starts],
                     "split": [smallest],
                     "labels": [label],
-                    "molecule": [teach.molecule],
+                    "molecule": teach.molecules,
                 },
                 not_science=tuple(f"dynamics.{key}" for key in TRAINING_RESOURCES),
             )

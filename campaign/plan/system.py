@@ -17,6 +17,7 @@ from apps.sampling.settings import MoleculeSettings, SamplingSettings, SpeciesSe
 from data_store.fingerprints import file_digest, fingerprint
 
 __all__ = [
+    "WITHOUT_LABELS",
     "boxes_settings",
     "brought_by",
     "chunks_by_molecule",
@@ -81,10 +82,11 @@ def chunks_by_molecule(system: MoleculeSettings, sampling: SamplingSettings) -> 
     return [int(-((round(count, 6)) // -sampling.chunk_structures)) for count in wanted]
 
 
-_SEVERAL = (
-    "a liquid or a mixture is taken as far as pre-training and its starting boxes: in this version "
-    "nothing of it is labelled, fine-tuned or simulated"
+WITHOUT_LABELS = (
+    'labels of a liquid or a mixture are imported (labels.source = "file"): without them it is '
+    "taken as far as pre-training and its starting boxes"
 )
+"""Said of a campaign that ends there."""
 
 
 def pair_chunks(
@@ -112,7 +114,7 @@ def pair_chunks(
 
 
 def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
-    """What is made of a liquid or a mixture: structures of each molecule, and where it ends."""
+    """What the teachers make for a liquid or a mixture: structures of each molecule."""
     counts = chunks_by_molecule(system, sampling)
     shares = ", ".join(
         f"{count * sampling.chunk_structures} of {molecule.written}"
@@ -122,7 +124,7 @@ def in_words(system: MoleculeSettings, sampling: SamplingSettings) -> str:
         f", {count * sampling.chunk_structures} of {one.written} with {other.written}"
         for one, other, count in pair_chunks(system, sampling)
     )
-    return f"teacher structures: {shares}{pairs}\n{_SEVERAL}"
+    return f"teacher structures: {shares}{pairs}"
 
 
 def boxes_settings(system: MoleculeSettings, count: int) -> dict[str, Any]:

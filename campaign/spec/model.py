@@ -7,7 +7,7 @@ candidates. Paths are relative to the campaign file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ from campaign.plan.stages import STAGES
 from campaign.plan.system import chunks_by_molecule, pair_chunks
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError, unknown_name
-from data_store.splits import validation_count
+from data_store.splits import validation_boxes, validation_count
 
 __all__ = ["CampaignHeader", "CampaignSpec", "ComparisonSettings", "parse_spec", "read_spec"]
 
@@ -106,6 +106,24 @@ class CampaignSpec(_Strict):
     control: ControlSettings = ControlSettings()
     comparison: ComparisonSettings = ComparisonSettings()
 
+    @property
+    def several(self) -> bool:
+        """Whether it is of a liquid or a mixture."""
+        return self.system.kind != "molecule"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it goes on to labels, fine-tuning and dynamics.
+
+        Labels of liquids and mixtures are imported: one that has none ends with pre-training.
+        """
+        return not self.several or not self.labels.computed
+
+    @property
+    def validation(self) -> Callable[[int], int]:
+        """How many of a pool of labels validate."""
+        return validation_boxes if self.system.kind == "liquid" else validation_count
+
 
 def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong with the number of the teacher's structures, where there is a teacher."""
@@ -162,12 +180,18 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
                 f"at least labels.count + dynamics.replicas = {needed}: starts are distinct "
                 "structures that are not labelled",
             )
-    if min(pools) <= validation_count(min(pools)):
+    if min(pools) <= spec.validation(min(pools)):
         yield Problem(
             "finetuning.pools",
             str(list(pools)),
-            f"of {min(pools)} labels {validation_count(min(pools))} validate: none are left to "
+            f"of {min(pools)} labels {spec.validation(min(pools))} validate: none are left to "
             "train on; a pool has more",
+        )
+    if spec.control.method != "none" and spec.several:
+        yield Problem(
+            "control.method",
+            repr(spec.control.method),
+            "the reference method is for single molecules: leave it out",
         )
     steps = spec.control.length_ps * 1000.0 / spec.dynamics.timestep_fs
     if spec.control.method != "none" and abs(steps - round(steps)) > 1e-6 * steps:

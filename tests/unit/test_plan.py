@@ -327,11 +327,15 @@ def test_dependence_has_no_cycle_and_nothing_lacks() -> None:
         seen.add(part.fingerprint)
 
 
-def test_templates_are_valid_and_say_what_the_design_says() -> None:
+def test_templates_are_valid_and_say_what_the_design_says(tmp_path: Path) -> None:
     for name, text in templates().items():
         tables = tomllib.loads(text)
         if name.startswith("aspirin"):
             tables["labels"] = {"source": "pyscf", "count": 1100, "candidates": 2000}
+        if name == "water":
+            file = tmp_path / "labels.extxyz"
+            file.touch()
+            tables["labels"]["file"] = str(file)
         parse_spec(tables, name, Path())
 
 
