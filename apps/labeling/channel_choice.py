@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from apps.labeling.channels import Channel, channel_table
 from data_store.errors import InputError, unknown_name
+from data_store.extxyz import read_extxyz
 from data_store.formulas import hill_formula
 from data_store.frame_comments import frame_comments
 from data_store.structures import Structures
@@ -30,6 +31,7 @@ __all__ = [
     "Tags",
     "choose",
     "composition",
+    "read_channels",
     "read_tags",
     "with_channels",
 ]
@@ -212,6 +214,38 @@ def choose(
         np.array(test, dtype=np.int64),
         dict(sorted(left_out.items())),
     )
+
+
+def read_channels(
+    path: Path, channels: str, surfaces: Mapping[str, int], held_out_channels: Sequence[str]
+) -> tuple[Structures, Tags, Choice]:
+    """Labels of a file with their channels' spins, what frames say, and what becomes of each.
+
+    Parameters
+    ----------
+    path : Path
+    channels : str
+        Name of a table.
+    surfaces : mapping of str to int
+    held_out_channels : sequence of str
+
+    Raises
+    ------
+    InputError
+        If the file is unusable or contradicts the table or the choice, or nothing is left to train
+        or to test on.
+    """
+    tags = read_tags(path, channels)
+    structures = with_channels(read_extxyz(path), tags, channels)
+    found = choose(structures, tags, channels, surfaces, held_out_channels)
+    for rows, purpose in ((found.train, "train"), (found.test, "test")):
+        if not len(rows):
+            raise InputError(
+                f"{path}: no frame is left to {purpose} on; {found.in_words()}",
+                f"frames of kind {PATH} along paths, and those of labels.held_out_channels, test; "
+                "all others of the surfaces chosen train",
+            )
+    return structures, tags, found
 
 
 def _check_held_out(held_out: Sequence[str], tags: Tags, known: Mapping[str, Channel]) -> None:

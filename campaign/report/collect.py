@@ -18,6 +18,7 @@ from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
+from campaign.report.channel_set import ChannelSet
 from campaign.report.coverage import shown_to_the_student
 from campaign.report.free_energy import biased_block
 from campaign.report.gallery import Block, first_failures, limits_of
@@ -96,6 +97,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
                 )
             )
         ],
+        channels=_channels(made),
         species=species_rows(blocks, np.array(molecule.numbers))
         if REACTIVE in plan.spec.dynamics.criteria
         else [],
@@ -202,6 +204,17 @@ def _reference(made: _Made) -> DistanceReference:
     return reference_of("all labels", labels.dense_positions())
 
 
+def _channels(made: _Made) -> ChannelSet | None:
+    """Channels of the test set; None where labels name none."""
+    for _, part in made.parts("test"):
+        said: Any = part.metadata.get("channels")
+        if said is not None:
+            names = [said["names"][code] for code in part.read("channel", "")]
+            structures, on_path = read_structures(part), part.read("on_path", "")
+            return ChannelSet.of(structures, names, on_path, said["table"], said["held_out"])
+    return None
+
+
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
     """Core-hours, items and peak memory per stage; what was lost is not known and noted apart."""
     seconds: Counter[str] = Counter()
@@ -264,7 +277,9 @@ def _quarantined(plan: Plan, workspace: Workspace) -> Iterator[str]:
 
 def _left_out(made: _Made) -> Iterator[str]:
     for _, part in made.parts("label"):
-        reasons = Counter(item["reason"] for item in part.metadata["left_out"])
+        reasons: Counter[str] = Counter()
+        for item in part.metadata["left_out"]:
+            reasons[item["reason"]] += item.get("count", 1)
         yield from (f"{n} labels left out: {reason}" for reason, n in reasons.items())
 
 

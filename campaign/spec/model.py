@@ -187,6 +187,13 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
             f"of {min(pools)} labels {spec.validation(min(pools))} validate: none are left to "
             "train on; a pool has more",
         )
+    if labels.channels is not None and spec.system.kind != "mixture":
+        yield Problem(
+            "labels.channels",
+            repr(labels.channels),
+            f'structures of channels differ in composition: system.kind = "mixture", not '
+            f'"{spec.system.kind}"',
+        )
     if spec.control.method != "none" and spec.several:
         yield Problem(
             "control.method",

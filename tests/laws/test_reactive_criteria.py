@@ -24,7 +24,7 @@ from tests.laws.dynamics_systems import ForceFunction, anharmonic_chain, make_bl
 PUBLISHED = Path(os.environ.get("CAMPAIGN_H2COMB", "shared/data/h2comb_train4230.extxyz"))
 SETTINGS = DynamicsSettings()
 
-SOUND = {
+SOUND: dict[str, tuple[list[int], Any]] = {
     "H2O": ([8, 1, 1], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]),
     "H2O2": ([8, 8, 1, 1], [[0, 0, 0], [1.46, 0, 0], [-0.1, 0.95, 0.1], [1.56, -0.4, 0.86]]),
     "O3, a ring": ([8, 8, 8], [[0, 0, 0], [1.44, 0, 0], [0.72, 1.25, 0]]),
@@ -39,7 +39,7 @@ SOUND = {
          [0.63, -0.63, -0.63]],
     ),
 }  # fmt: skip
-GHOSTS = {
+GHOSTS: dict[str, tuple[list[int], Any, int, int]] = {
     "H3O": ([8, 1, 1, 1], [[0, 0, 0], [0.98, 0, 0], [-0.4, 0.9, 0], [-0.4, -0.45, 0.78]], 0, 3),
     "H between two O": ([8, 1, 8], [[0, 0, 0], [1.15, 0, 0], [2.3, 0, 0]], 1, 2),
     "H3": ([1, 1, 1], [[0, 0, 0], [0.9, 0, 0], [1.8, 0, 0]], 1, 2),
