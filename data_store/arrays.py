@@ -32,6 +32,9 @@ Rows = slice | NDArray[np.int64]
 """A range of rows, or rows in any order."""
 
 _CHUNK_BYTES = 64 * 1024
+_ZSTD_LEVEL = 1
+"""Numbers of a simulation get no smaller at 3, and take longer."""
+
 _GROUP = {"zarr_format": 3, "node_type": "group", "attributes": {"schema": 1}}
 
 
@@ -54,7 +57,7 @@ def _metadata(
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     codecs: list[dict[str, Any]] = [
         little if dtype.itemsize > 1 else {"name": "bytes"},
-        {"name": "zstd", "configuration": {"level": 3, "checksum": False}},
+        {"name": "zstd", "configuration": {"level": _ZSTD_LEVEL, "checksum": False}},
     ]
     if rows < rows_in_file:
         index = [little, {"name": "crc32c"}]

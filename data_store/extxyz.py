@@ -7,12 +7,13 @@ not.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 __all__ = [
+    "PLAIN",
+    "REFERENCE",
+    "LabelNames",
+    "extxyz_blocks",
     "extxyz_bytes",
     "frame_methods",
     "read_extxyz",
@@ -31,8 +36,23 @@ __all__ = [
     "write_extxyz_blocks",
 ]
 
-_ENERGY_NAMES = ("energy", "REF_energy", "dft_energy")
-_FORCE_NAMES = ("forces", "REF_forces", "dft_forces")
+
+class LabelNames(NamedTuple):
+    """What a file calls its labels."""
+
+    energy: str
+    forces: str
+
+
+PLAIN = LabelNames("energy", "forces")
+"""As ASE has them: results of a calculator."""
+
+REFERENCE = LabelNames("REF_energy", "REF_forces")
+"""As MACE's trainer looks for them, where ASE takes no results out of the file."""
+
+_NAMES = (PLAIN, REFERENCE, LabelNames("dft_energy", "dft_forces"))
+_ENERGY_NAMES = tuple(names.energy for names in _NAMES)
+_FORCE_NAMES = tuple(names.forces for names in _NAMES)
 _TIME = "old_index"
 
 
@@ -57,24 +77,45 @@ def read_extxyz(path: Path, *, stop: int | None = None) -> Structures:
     InputError
         If the file cannot be read or a frame lacks finite energy or forces; the frame is named.
     """
-    frames = _parse(path, stop)
+    frames = [_labelled(path, *frame) for frame in enumerate(_parse(path, stop))]
     if not frames:
-        raise InputError(f"{path} holds no structures", "expected extended xyz with labels")
-    return concatenate([_labelled(path, index, atoms) for index, atoms in enumerate(frames)])
+        raise _nothing_in(path)
+    return concatenate(frames)
 
 
-def _parse(path: Path, stop: int | None) -> list[Atoms]:
-    import ase.io
+def extxyz_blocks(path: Path, block: int) -> Iterator[Structures]:
+    """Labelled structures of a file, so many at a time: no more than these are in memory.
+
+    Raises
+    ------
+    InputError
+        As `read_extxyz`, when the frame is come to.
+    """
+    frames = (_labelled(path, *frame) for frame in enumerate(_parse(path, None)))
+    held = list(islice(frames, block))
+    if not held:
+        raise _nothing_in(path)
+    while held:
+        yield concatenate(held)
+        held = list(islice(frames, block))
+
+
+def _nothing_in(path: Path) -> InputError:
+    return InputError(f"{path} holds no structures", "expected extended xyz with labels")
+
+
+def _parse(path: Path, stop: int | None) -> Iterator[Atoms]:
+    """Frames, one in memory at a time; each is parsed by ASE, which would look for all first."""
+    from ase.io.extxyz import read_xyz
 
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
         raise InputError(f"cannot read {path}: {error}", "expected an extended xyz file") from error
-    import io
-
     try:
-        index = slice(None) if stop is None else slice(0, stop)
-        return list(ase.io.iread(io.StringIO(text), index=index, format="extxyz"))
+        with lines:
+            for frame in islice(_frames(lines), stop):
+                yield from read_xyz(io.StringIO(frame), index=slice(None))
     # ASE's parser meets malformed text with whatever it stumbled over.
     except Exception as error:
         raise InputError(
@@ -82,6 +123,23 @@ def _parse(path: Path, stop: int | None) -> list[Atoms]:
             "expected per frame a line with the number of atoms, a comment line with energy= and "
             "Properties=, and a line per atom",
         ) from error
+
+
+def _frames(lines: Iterator[str]) -> Iterator[str]:
+    """The text of each frame: a count, a comment, so many atoms, and vectors of a cell if any."""
+    first = next(lines, "")
+    while first.strip():
+        count = int(first)
+        rest = list(islice(lines, count + 1))
+        if count < 0 or len(rest) < count + 1:
+            raise ValueError(f"a frame of {count} atoms, and {max(0, len(rest) - 1)} lines of them")
+        first = next(lines, "")
+        while first.lstrip().startswith("VEC"):
+            rest.append(first)
+            first = next(lines, "")
+        yield "".join([f"{count}\n", *rest])
+    if any(line.strip() for line in lines):
+        raise ValueError("there is text after an empty line")
 
 
 def _find(mappings: Sequence[dict[str, Any]], names: Sequence[str]) -> Any:
@@ -184,8 +242,17 @@ def write_extxyz(path: Path, structures: Structures) -> None:
     write_extxyz_blocks(path, iter([structures]))
 
 
-def write_extxyz_blocks(path: Path, blocks: Iterator[Structures]) -> None:
+def write_extxyz_blocks(
+    path: Path, blocks: Iterator[Structures], names: LabelNames = PLAIN
+) -> None:
     """Write blocks of structures, one after the other, as `write_extxyz` does.
+
+    Parameters
+    ----------
+    path : Path
+    blocks : iterator of Structures
+    names : LabelNames
+        What labels are called.
 
     Raises
     ------
@@ -197,7 +264,7 @@ def write_extxyz_blocks(path: Path, blocks: Iterator[Structures]) -> None:
         with path.open("w", encoding="utf-8") as handle:
             for structures in blocks:
                 for index in range(len(structures)):
-                    handle.writelines(_frame(structures, index))
+                    handle.writelines(_frame(structures, index, names))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}", "choose another file") from error
 
@@ -208,7 +275,7 @@ def extxyz_bytes(structures: Structures) -> bytes:
     return "".join(lines).encode()
 
 
-def _frame(structures: Structures, index: int) -> Iterator[str]:
+def _frame(structures: Structures, index: int, names: LabelNames = PLAIN) -> Iterator[str]:
     from data_store.elements import SYMBOLS
 
     numbers, positions = structures.numbers_of(index), structures.positions_of(index)
@@ -223,10 +290,10 @@ def _frame(structures: Structures, index: int) -> Iterator[str]:
         "pbc": '"' + " ".join("T" if p else "F" for p in structures.pbc[index]) + '"',
     }
     if structures.energies is not None:
-        info["energy"] = repr(float(structures.energies[index]))
+        info[names.energy] = repr(float(structures.energies[index]))
     if periodic:
         info["Lattice"] = '"' + _row(structures.cells[index].reshape(-1)) + '"'
-    columns = "species:S:1:pos:R:3" + (":forces:R:3" if forces is not None else "")
+    columns = "species:S:1:pos:R:3" + (f":{names.forces}:R:3" if forces is not None else "")
     yield f"{len(numbers)}\n"
     yield f"Properties={columns} " + " ".join(f"{k}={v}" for k, v in info.items()) + "\n"
     for atom, number in enumerate(numbers):

@@ -35,12 +35,14 @@ from campaign.report.inputs import (
 from campaign.report.predicted import predicted_rows
 from campaign.report.species import REACTIVE, species_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
+from campaign.report.subject import Subject, of_the_same_atoms, subject_of
 from campaign.workspace import Workspace
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part, find_part
 from data_store.runs import Run, runs_from_part
 from data_store.structure_parts import read_structures
+from data_store.structures import Structures
 
 __all__ = ["collect"]
 
@@ -60,7 +62,8 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             f"{workspace.root} holds no dynamics yet: there is nothing to report",
             "`campaign status` shows how far it is, `campaign launch` goes on",
         )
-    molecule = Molecule.from_json(made.first("prepare").metadata["molecule"])
+    first = Molecule.from_json(made.first("prepare").metadata["molecule"])
+    molecule, cell_A = _subject(plan, made, first)
     blocks = [
         Block(_model(planned), float(planned.key["temperature_K"]), part, runs_from_part(part))
         for planned, part in simulated
@@ -79,10 +82,10 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         parity={model: _parity(part) for model, part in tuned.items()},
         details={model: part.metadata for model, part in tuned.items()},
         curves=list(_curves(made, tuned)),
-        pictures=list(first_failures(blocks, molecule, plan.spec.dynamics.keep_stride_fs)),
+        pictures=list(first_failures(blocks, molecule, plan.spec.dynamics.keep_stride_fs, cell_A)),
         limits=_limits(plan, made, molecule),
-        distances=distances_of(blocks),
-        reference=_reference(made),
+        distances=distances_of(blocks) if cell_A is None else {},
+        reference=_reference(made, molecule) if cell_A is None else None,
         probes={
             _model(planned): part.metadata["probes"]
             for planned, part in made.parts("probe")
@@ -106,7 +109,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         predicted=predicted_rows(events),
         expert_calls=_expert_calls(plan, made),
         teacher=_teacher(made),
-        coverage=shown_to_the_student([part for _, part in made.parts("sample")], molecule),
+        coverage=shown_to_the_student([part for _, part in made.parts("sample")], first),
         world_size=_world_size(made),
         notes=[
             *_lacking(plan, made),
@@ -116,6 +119,13 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             *_mishaps(events),
         ],
     )
+
+
+def _subject(plan: Plan, made: _Made, molecule: Molecule) -> Subject:
+    if not plan.spec.several:
+        return Subject(molecule)
+    name = plan.spec.system.name if plan.spec.system.kind == "liquid" else plan.spec.campaign.name
+    return subject_of(name, read_structures(made.first("starts")))
 
 
 class _Made:
@@ -185,7 +195,12 @@ def _control(method: str, made: _Made) -> Control | None:
 
 
 def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
-    """What the criteria of distances allowed: bonds against the labels of the smallest pool."""
+    """What the criteria of distances allowed: bonds against the labels of the smallest pool.
+
+    Of liquids and mixtures it is not told.
+    """
+    if plan.spec.several:
+        return Limits({}, {})
     splits = {planned.key["labels"]: part for planned, part in made.parts("split")}
     smallest = splits[min(splits)] if splits else made.first("split")
     labels = read_structures(made.first("label"))
@@ -193,15 +208,22 @@ def _limits(plan: Plan, made: _Made, molecule: Molecule) -> Limits:
     return limits_of(molecule, plan.spec.dynamics, training)
 
 
-def _reference(made: _Made) -> DistanceReference:
-    """Structures of the test set, or all labels where there is none."""
+def _reference(made: _Made, molecule: Molecule) -> DistanceReference | None:
+    """Structures of the test set, or all labels where there is none; None where none is alike."""
     for _, part in made.parts("test"):
-        return reference_of("the test set", read_structures(part).dense_positions())
+        return _reference_of("the test set", read_structures(part), molecule)
     labels = read_structures(made.first("label"))
     held_out = made.first("split").read("test", "")
     if len(held_out):
-        return reference_of("the test set", labels.take(held_out).dense_positions())
-    return reference_of("all labels", labels.dense_positions())
+        return _reference_of("the test set", labels.take(held_out), molecule)
+    return _reference_of("all labels", labels, molecule)
+
+
+def _reference_of(
+    source: str, structures: Structures, molecule: Molecule
+) -> DistanceReference | None:
+    frames = of_the_same_atoms(structures, molecule)
+    return reference_of(source, frames) if len(frames) else None
 
 
 def _channels(made: _Made) -> ChannelSet | None:

@@ -17,6 +17,7 @@ from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.task import contact_limits, reference_bond_lengths
 from campaign.report.failures import FailureKind, kind_of, kinds_of
 from campaign.report.inputs import FailurePicture, Limits, Model
+from campaign.report.subject import nearest_to
 from data_store.molecules import Molecule
 from data_store.parts import Part
 from data_store.runs import Run
@@ -46,9 +47,12 @@ class Block:
 
 
 def first_failures(
-    blocks: Sequence[Block], molecule: Molecule, frame_stride_fs: float
+    blocks: Sequence[Block],
+    molecule: Molecule,
+    frame_stride_fs: float,
+    cell_A: NDArray[np.float64] | None = None,
 ) -> Iterator[FailurePicture]:
-    """Failures to show, in order of time."""
+    """Failures to show, in order of time; those of a box seen from an atom that decided."""
     runs: dict[tuple[Model, float], list[Run]] = defaultdict(list)
     for block in blocks:
         runs[block.model, block.temperature_K] += block.runs
@@ -68,7 +72,8 @@ def first_failures(
         frames = _last_frames(blocks[place].part, row)
         if len(frames):
             shown[kind] += 1
-            yield FailurePicture(model, temperature, run, frames, frame_stride_fs)
+            frames = nearest_to(frames, run.atoms[0] if run.atoms else 0, cell_A)
+            yield FailurePicture(model, temperature, run, frames, frame_stride_fs, cell_A)
 
 
 def _last_frames(part: Part, row: int) -> NDArray[np.float32]:

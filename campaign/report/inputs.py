@@ -80,6 +80,9 @@ class FailurePicture:
         In Å, the failing one last.
     frame_stride_fs : float
         Time between kept frames; the failing one may follow sooner.
+    cell_A : ndarray, shape (3, 3), or None
+        Of a box, whose atoms are in the images nearest to one that decided; None where there is
+        none.
     """
 
     model: Model
@@ -87,6 +90,7 @@ class FailurePicture:
     run: Run
     frames: NDArray[np.float32]
     frame_stride_fs: float
+    cell_A: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,5 +61,6 @@ def _frames(picture: FailurePicture, molecule: Molecule) -> bytes:
             tiers=TIER_CODES["dynamics"],
             parents=picture.run.replica,
             frames=np.arange(len(picture.frames)),
+            cell=picture.cell_A,
         )
     )

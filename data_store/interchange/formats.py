@@ -7,11 +7,12 @@ cannot hold is said in its record, never dropped silently: `campaign data export
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from data_store.errors import InputError, unknown_name
-from data_store.extxyz import read_extxyz, write_extxyz_blocks
+from data_store.extxyz import REFERENCE, extxyz_blocks, write_extxyz_blocks
 from data_store.interchange.ase_db import read_ase_db, write_ase_db
 from data_store.interchange.convention import Convention
 from data_store.interchange.lmdb import read_lmdb, write_lmdb
@@ -34,6 +35,7 @@ class Format:
     title : str
         What it is called in print.
     suffixes : tuple of str
+        Of files that have it unless another is named; none where it must be named.
     read : callable
         From a path, a convention and a number of structures to blocks of as many.
     write : callable
@@ -50,15 +52,20 @@ class Format:
 
 
 def _read_extxyz(path: Path, convention: Convention, block: int) -> Iterator[Structures]:
-    """Blocks of a labelled file, all of which is in memory."""
-    if convention != Convention():
-        raise InputError(
-            f"{path}: extended xyz is in eV, Å and forces, and other units were asked for",
-            "convert the file, or take a format that says no units",
-        )
-    whole = read_extxyz(path)
-    for start in range(0, len(whole), block):
-        yield whole.slice(start, min(start + block, len(whole)))
+    """Blocks of a labelled file."""
+    for structures in extxyz_blocks(path, block):
+        yield structures if convention == Convention() else _converted(structures, convention)
+
+
+def _converted(structures: Structures, convention: Convention) -> Structures:
+    """Labelled structures of a file in other units than eV and Å."""
+    return replace(
+        structures,
+        positions=structures.positions * convention.length_A,
+        cells=structures.cells * convention.length_A,
+        energies=structures.labelled_energies() * convention.energy_eV,
+        forces=structures.labelled_forces() * convention.force_eV_per_A,
+    )
 
 
 _DOUBLE = "float32 becomes float64, with the same values"
@@ -66,6 +73,13 @@ _DOUBLE = "float32 becomes float64, with the same values"
 FORMATS: dict[str, Format] = {
     "extxyz": Format(
         "extended xyz", (".extxyz", ".xyz"), _read_extxyz, write_extxyz_blocks, _DOUBLE
+    ),
+    "mace-extxyz": Format(
+        "extended xyz as MACE has it",
+        (),
+        _read_extxyz,
+        partial(write_extxyz_blocks, names=REFERENCE),
+        _DOUBLE,
     ),
     "ase-db": Format("ASE database", (".db",), read_ase_db, write_ase_db, _DOUBLE),
     "lmdb": Format(
@@ -97,6 +111,8 @@ def format_of(path: Path, name: str | None = None) -> Format:
         return FORMATS[name]
     found = [kind for kind in FORMATS.values() if path.suffix.lower() in kind.suffixes]
     if not found:
-        known = "; ".join(f"{n}: {', '.join(kind.suffixes)}" for n, kind in FORMATS.items())
+        known = "; ".join(
+            f"{n}: {', '.join(kind.suffixes)}" for n, kind in FORMATS.items() if kind.suffixes
+        )
         raise InputError(f"{path}: no format has the suffix {path.suffix!r}", f"known are {known}")
     return found[0]

@@ -87,6 +87,8 @@ FRAME = f"1\n{HEADER}\nH 0.0 0.0 0.0 0.0 0.0 0.0\n"
         (FRAME.replace("0.0 0.0 0.0\n", "0.0 0.0 inf\n"), "forces of frame 1 is not finite"),
         (FRAME.replace("1\n", "2\n", 1), "not valid extended xyz"),
         (FRAME.replace("H ", "Xx "), "not valid extended xyz"),
+        (FRAME.replace("1\n", "99999999999999\n", 1), "a frame of 99999999999999 atoms, and 1"),
+        ("\n" + FRAME, "text after an empty line"),
     ],
 )
 def test_a_bad_frame_is_named(tmp_path: Path, second: str, message: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.db
+import ase.io
 import ase.units
 import numpy as np
 import pytest
@@ -78,10 +79,10 @@ def blocks(structures: Structures) -> Iterator[Structures]:
 @ANY
 def test_there_and_back_is_exact(name: str, tmp_path: Path, data: st.DataObject) -> None:
     kind = FORMATS[name]
-    expected = data.draw(some_structures(labelled=name == "extxyz" or data.draw(st.booleans())))
-    path = tmp_path / f"{next(FRESH)}{kind.suffixes[0]}"
+    expected = data.draw(some_structures(labelled="xyz" in name or data.draw(st.booleans())))
+    path = tmp_path / f"{next(FRESH)}{kind.suffixes[0] if kind.suffixes else ''}"
     kind.write(path, blocks(expected))
-    read = list(format_of(path).read(path, Convention(), 2))
+    read = list(format_of(path, None if kind.suffixes else name).read(path, Convention(), 2))
     assert_equal(concatenate(read), expected)
     assert all(len(block) <= 2 for block in read)
     if not kind.loses:
@@ -114,6 +115,34 @@ def test_others_open_what_we_write(name: str, tmp_path: Path) -> None:
             assert zlib.decompress(transaction.get(b"nextid")) == b"2"
         assert row["energy"] == -5.0
         np.testing.assert_array_equal(row["numbers"], [8, 1, 1])
+
+
+def test_labels_for_mace_are_arrays_of_the_file_and_no_results(tmp_path: Path) -> None:
+    water = molecule("H2O")
+    structures = Structures.from_dense(
+        water.numbers, water.positions[None], energies=[-5.0], forces=np.ones((1, 3, 3))
+    )
+    FORMATS["mace-extxyz"].write(tmp_path / "x.xyz", iter([structures]))
+    atoms = ase.io.read(tmp_path / "x.xyz")
+    assert atoms.calc is None
+    assert atoms.info["REF_energy"] == -5.0
+    np.testing.assert_array_equal(atoms.arrays["REF_forces"], np.ones((3, 3)))
+
+
+@given(some_structures())
+@ANY
+def test_extxyz_in_other_units_is_converted(tmp_path: Path, expected: Structures) -> None:
+    path = tmp_path / f"{next(FRESH)}.xyz"
+    FORMATS["extxyz"].write(path, blocks(expected))
+    atomic = Convention("Hartree", "Bohr", "gradients")
+    found = concatenate(list(FORMATS["extxyz"].read(path, atomic, 2)))
+    hartree, bohr = ase.units.Hartree, ase.units.Bohr
+    for name, unit in (
+        ("positions", bohr), ("cells", bohr), ("energies", hartree), ("forces", -hartree / bohr)
+    ):  # fmt: skip
+        value = np.asarray(getattr(expected, name), dtype=np.float64) * unit
+        np.testing.assert_allclose(getattr(found, name), value, rtol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(found.numbers, expected.numbers)
 
 
 def test_what_ase_wrote_is_read(tmp_path: Path) -> None:
@@ -182,7 +211,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(FORMATS))
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, "ä\n1\nx".encode(), b"PK\x03\x04" * 9])
 def test_what_is_of_no_format_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / f"x{FORMATS[name].suffixes[0]}"
+    path = tmp_path / f"x{''.join(FORMATS[name].suffixes[:1])}"
     path.write_bytes(content)
     with pytest.raises(InputError):
         list(FORMATS[name].read(path, Convention(), 10))
