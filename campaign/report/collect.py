@@ -101,7 +101,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
             )
         ],
         channels=_channels(made),
-        species=species_rows(blocks, np.array(molecule.numbers))
+        species=species_rows(blocks, np.array(molecule.numbers), cell_A)
         if REACTIVE in plan.spec.dynamics.criteria
         else [],
         control=_control(plan.spec.control.method, made),
