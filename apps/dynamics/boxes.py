@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from apps.dynamics.forces import graph_of, suits_native
+from apps.dynamics.memory import FittingForces
 from apps.potential.batch import AnyBatch, PairBatch, TableBatch
 from apps.potential.compiled import (
     Evaluation,
@@ -44,6 +45,10 @@ _SKIN_A = 0.5
 _AS_MUCH = 4
 """What is kept of an atom with its 80 places for neighbours, over one of a molecule with some 20:
 chunks are so many times smaller."""
+
+_TABLE_PAIRS = {"cpu": 1 << 16, "cuda": 1 << 20}
+"""Pairs of atoms whose images are looked at at once where lists are made: of each some 100 bytes
+for each image, of which a small box has 27."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,10 @@ class BoxForces:
     compile : bool
         Whether it is compiled, at its first call.
     skin_A : float
+        0 makes lists anew at every call.
+    at_most : int
+        Replicas of all calls: what is evaluated at once then has one size for good, and who is in
+        a batch leaves no trace in the others. 0: that of each call.
 
     Attributes
     ----------
@@ -85,6 +94,8 @@ class BoxForces:
         Of single replicas, so far.
     native : bool
         Whether sums over pairs are made by code of our own.
+    fitting : FittingForces
+        What keeps evaluations within memory.
 
     Raises
     ------
@@ -92,10 +103,18 @@ class BoxForces:
         If the box holds an element that the potential does not know.
     RuntimeError
         On a call: if it cannot be compiled.
+    LostError
+        On a call: if there is not the memory for one replica.
     """
 
     def __init__(
-        self, potential: Potential, box: Box, *, compile: bool, skin_A: float = _SKIN_A
+        self,
+        potential: Potential,
+        box: Box,
+        *,
+        compile: bool,
+        skin_A: float = _SKIN_A,
+        at_most: int = 0,
     ) -> None:
         potential.check_species(box.numbers)
         self.box, self.compile, self.skin_A, self.lists_made = box, compile, skin_A, 0
@@ -103,6 +122,8 @@ class BoxForces:
         self.potential = copy.deepcopy(potential).requires_grad_(False)
         self._state = (flat_weights(potential), [b.detach().clone() for b in potential.buffers()])
         self._shift = potential.shift_eV[box.numbers].sum()
+        self.fitting = FittingForces(self._of_rows, box.numbers.device)
+        self._at_most = at_most
         self._places = 0
         self._origins: Tensor | None = None
         self._lists: Lists = ()
@@ -116,15 +137,21 @@ class BoxForces:
         # Of what is no number there is no list to make, and no pair to be found in one.
         sound = torch.isfinite(positions).all(-1).all(-1)
         self._renew(positions, sound)
-        count, atoms = positions.shape[:2]
-        rows = rows_of_chunk(count, _AS_MUCH * atoms, positions.device)
-        filled = (self._filled(part, rows) for part in (positions, *self._lists))
-        chunks = zip(*(part.split(rows) for part in filled), strict=True)
-        found = [self._evaluated(*chunk) for chunk in chunks]
-        energies = torch.cat([energies for energies, _ in found])[:count]
-        forces = torch.cat([forces for _, forces in found])[:count]
+        energies, forces = self.fitting(positions, *self._lists)
         energies = (energies.to(torch.float64) + self._shift).masked_fill(~sound, torch.nan)
         return energies, forces.to(torch.float64).masked_fill(~sound[:, None, None], torch.nan)
+
+    def _of_rows(self, *of_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies and forces of some replicas, from positions and lists, chunk by chunk."""
+        count, atoms = of_rows[0].shape[:2]
+        rows = rows_of_chunk(self._at_most or count, _AS_MUCH * atoms, of_rows[0].device)
+        rows = min(rows, self.fitting.limit or rows)
+        chunks = zip(*(self._filled(part, rows).split(rows) for part in of_rows), strict=True)
+        found = [self._evaluated(*chunk) for chunk in chunks]
+        return (
+            torch.cat([energies for energies, _ in found])[:count],
+            torch.cat([forces for _, forces in found])[:count],
+        )
 
     @staticmethod
     def _filled(part: Tensor, rows: int) -> Tensor:
@@ -154,25 +181,40 @@ class BoxForces:
         stale = (sound & ~(moved < (0.5 * self.skin_A) ** 2)).nonzero()[:, 0]
         if not len(stale):
             return
-        table = self._table(positions[stale])
-        if table.used.shape[-1] > self._places:  # all lists have as many places
+        lists, places = self._lists_for(positions[stale])
+        if places > self._places:  # all lists have as many places
             self._make_all(positions, sound)
             return
-        for kept, new in zip(self._lists, self._lists_of(table), strict=True):
+        for kept, new in zip(self._lists, lists, strict=True):
             kept[stale] = new
         self._origins[stale] = positions[stale]
         self.lists_made += len(stale)
 
     def _make_all(self, positions: Tensor, sound: Tensor) -> None:
         places = torch.where(sound[:, None, None], positions, _apart(positions))
-        table = self._table(places)
-        self._places, self._lists = table.used.shape[-1], self._lists_of(table)
+        self._lists, self._places = self._lists_for(places)
         self._origins = places.clone()
         self.lists_made += len(places)
 
-    def _table(self, positions: Tensor) -> Table:
+    def _lists_for(self, positions: Tensor) -> tuple[Lists, int]:
+        """Lists of replicas, made a few at a time, and how many places each atom has in them."""
+        atoms, device = positions.shape[1], positions.device
+        most = _TABLE_PAIRS.get(device.type, _TABLE_PAIRS["cpu"])
+        parts = positions.split(max(1, most // atoms**2))
+        tables, places = [], self._places
+        for part in parts:
+            tables.append(self._table(part, places))
+            places = tables[-1].used.shape[-1]
+        tables = [
+            table if table.used.shape[-1] == places else self._table(part, places)
+            for table, part in zip(tables, parts, strict=True)
+        ]
+        made = zip(*(self._lists_of(table) for table in tables), strict=True)
+        return tuple(torch.cat(column) for column in made), places
+
+    def _table(self, positions: Tensor, places: int) -> Table:
         reach = self.potential.cutoff_A + self.skin_A
-        return neighbour_table(positions, self.box.cell, self.box.pbc, reach, self._places)
+        return neighbour_table(positions, self.box.cell, self.box.pbc, reach, places)
 
     def _lists_of(self, table: Table) -> Lists:
         if self.native:
@@ -196,7 +238,7 @@ def box_forces_for(
     potential : Potential
     box : Box
     positions : Tensor of float64, shape (R, N, 3)
-        In Å.
+        In Å, of as many replicas as there will be at most.
     steps : int
 
     Raises
@@ -204,15 +246,15 @@ def box_forces_for(
     InputError
         If the box holds an element that the potential does not know.
     """
-    plain = BoxForces(potential, box, compile=False)
+    plain = BoxForces(potential, box, compile=False, at_most=len(positions))
     evaluation = repays(potential, box.numbers.device, float(positions[..., 0].numel() * steps))
     if evaluation.compiled and not potential.tables:
         evaluation = Evaluation(False, f"{potential.architecture} takes no tables")
     if not evaluation.compiled:
         return plain, evaluation
-    fast = BoxForces(potential, box, compile=True)
+    fast, sample = BoxForces(potential, box, compile=True, at_most=len(positions)), positions[:2]
     try:
-        compare(fast(positions), plain(positions))
+        compare(fast(sample), plain(sample))
     except RuntimeError as error:
         return plain, Evaluation(False, first_line(error))
     return fast, Evaluation(True, native=fast.native)

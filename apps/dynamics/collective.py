@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from apps.dynamics.images import nearest_images
 from apps.dynamics.metadynamics_settings import CoordinationTerm, DistanceTerm, Variable
 
 __all__ = ["added", "collective_variables", "switching", "with_gradients"]
@@ -118,8 +119,5 @@ def _pairs(
 
 
 def _lengths(vectors: Tensor, cell: Tensor | None) -> Tensor:
-    if cell is not None:
-        whole = (vectors.detach() @ torch.linalg.inv(cell)).round()
-        vectors = vectors - whole @ cell
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    lengths: Tensor = torch.linalg.vector_norm(nearest_images(vectors, cell), dim=-1)
     return lengths

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.findings import Finding, Units, no_atoms, nothing_found
+from apps.dynamics.images import in_chunks, nearest_images
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.lasting import Since, changed, lasted, lasting_steps
 from apps.dynamics.settings import DynamicsSettings
@@ -32,6 +33,7 @@ __all__ = [
     "Finding",
     "Units",
     "Watched",
+    "distances_of",
     "first_failure",
     "judges",
     "no_atoms",
@@ -59,6 +61,11 @@ class Watched:
         Kinetic energy that a sound replica does not reach.
     temperature_K : float
         Of the run: of the thermostat, or of the first velocities.
+    cell : Tensor of float64, shape (3, 3), or None
+        Rows in Å, of a box that is periodic in all directions; None where there is none. Distances
+        are then those of nearest images.
+    molecule_of : Tensor of int64, shape (N,), or None
+        Which molecule of a box an atom belongs to, numbered from 0.
     energy_line_eV : float
         Energy of this composition on the line through the labels (`apps.dynamics.energy_bounds`);
         not a number where there is none.
@@ -74,6 +81,8 @@ class Watched:
     least_distances_A: Tensor
     hot_eV: float
     temperature_K: float
+    cell: Tensor | None = None
+    molecule_of: Tensor | None = None
     energy_line_eV: float = math.nan
     energy_bounds_eV: tuple[float, float] = (-math.inf, math.inf)
 
@@ -83,14 +92,16 @@ def worst_bond(point: PhasePoint, watched: Watched) -> tuple[Tensor, Tensor]:
 
     There must be a bond.
     """
-    change = (_distances(point.positions, watched.bonds) - watched.bond_lengths_A).abs()
+    lengths = distances_of(point.positions, watched.bonds, watched.cell)
+    change = (lengths - watched.bond_lengths_A).abs()
     value, worst = change.max(dim=1)
     return value, watched.bonds[worst]
 
 
-def _distances(positions: Tensor, pairs: Tensor) -> Tensor:
+def distances_of(positions: Tensor, pairs: Tensor, cell: Tensor | None) -> Tensor:
+    """Distances (R, P) of pairs in Å, in the nearest image where there is a box."""
     vectors = positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]]
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    lengths: Tensor = torch.linalg.vector_norm(nearest_images(vectors, cell), dim=-1)
     return lengths
 
 
@@ -106,9 +117,16 @@ def close_contact(point: PhasePoint, watched: Watched, settings: DynamicsSetting
     """Two atoms that are not bonded are closer than allowed; value in Å."""
     if not len(watched.others):
         return nothing_found(point)
-    distances = _distances(point.positions, watched.others)
-    worst = (distances / watched.least_distances_A).argmin(dim=1)
-    value = distances.gather(1, worst[:, None])[:, 0]
+
+    def closest(positions: Tensor) -> tuple[Tensor, ...]:
+        distances = distances_of(positions, watched.others, watched.cell)
+        worst = (distances / watched.least_distances_A).argmin(dim=1)
+        return distances.gather(1, worst[:, None])[:, 0], worst
+
+    if watched.cell is None:
+        value, worst = closest(point.positions)
+    else:
+        value, worst = in_chunks(closest, point.positions, len(watched.others))
     return Finding(value < watched.least_distances_A[worst], value, watched.others[worst])
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria import Watched, worst_bond
 from apps.dynamics.findings import Finding, no_atoms, nothing_found
+from apps.dynamics.images import nearest_images
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy
@@ -125,6 +126,7 @@ def _loneliest_hydrogen(point: PhasePoint, watched: Watched) -> tuple[Tensor, Te
     ends = is_hydrogen[bonds]
     hydrogen = torch.where(ends[:, 0], bonds[:, 0], bonds[:, 1])
     vectors = point.positions[:, hydrogen, None] - point.positions[:, None]
+    vectors = nearest_images(vectors, watched.cell)
     distances = torch.linalg.vector_norm(vectors, dim=-1).masked_fill(is_hydrogen, torch.inf)
     nearest, heavy = distances.min(dim=2)
     nearest = nearest.masked_fill(ends[:, 0] == ends[:, 1], -torch.inf)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria import Watched
 from apps.dynamics.findings import Finding, Units, no_atoms
+from apps.dynamics.images import nearest_images
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.species import FORM, bond_length_A
@@ -57,8 +58,8 @@ def valence(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> 
 
 
 def _distances(positions: Tensor, watched: Watched) -> Tensor:
-    """All distances (R, N, N)."""
-    vectors = positions[:, :, None] - positions[:, None]
+    """All distances (R, N, N), in the nearest image where there is a box."""
+    vectors = nearest_images(positions[:, :, None] - positions[:, None], watched.cell)
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
     return lengths
 

@@ -86,7 +86,9 @@ class Block:
         if table is None:
             return None
         pace = self.settings.steps_of(table.pace_fs)
-        return Bias(table, self.temperature_K, self.replicas, pace, self.total_steps // pace)
+        moments = self.total_steps // pace
+        cell = self.watched.cell
+        return Bias(table, self.temperature_K, self.replicas, pace, moments, cell)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ down to one replica; that is counted and told. Which replicas belong to a block 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from apps.dynamics.integrators import ForceFunction
 from apps.memory import ran_out_of_memory
 from data_store.errors import LostError
 
@@ -59,7 +58,8 @@ class FittingForces:
     Parameters
     ----------
     function : callable
-        Forces of any number of replicas, each apart from the others.
+        Forces of any number of replicas, each apart from the others, from positions and whatever
+        else there is a row of for each.
     device : torch.device
 
     Attributes
@@ -68,6 +68,8 @@ class FittingForces:
         How often memory ran out.
     most_at_once : int
         Replicas of the largest evaluation so far.
+    limit : int or None
+        Replicas that are evaluated at once since memory ran out.
 
     Raises
     ------
@@ -75,20 +77,23 @@ class FittingForces:
         On a call: if there is not the memory for one replica.
     """
 
-    def __init__(self, function: ForceFunction, device: torch.device) -> None:
+    def __init__(
+        self, function: Callable[..., tuple[Tensor, Tensor]], device: torch.device
+    ) -> None:
         self._function, self._device = function, device
         self._measured: dict[int, int] = {}
-        self._limit: int | None = None
+        self.limit: int | None = None
         self._modelled: int | None = None
         self.backed_off = self.most_at_once = 0
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, positions: Tensor, *beside: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         found: list[tuple[Tensor, Tensor]] = []
         done = 0
         while done < len(positions):
-            part = positions[done : done + self._rows(len(positions), len(positions) - done)]
-            answer = self._tried(part)
+            rows = slice(done, done + self._rows(len(positions), len(positions) - done))
+            part = positions[rows]
+            answer = self._tried(part, *(of_rows[rows] for of_rows in beside))
             if answer is not None:
                 found.append(answer)
                 done += len(part)
@@ -102,19 +107,19 @@ class FittingForces:
         return -(-left // -(-left // allowed))
 
     def _allowed(self, count: int) -> int:
-        limit = count if self._limit is None else self._limit
+        limit = count if self.limit is None else self.limit
         if self._device.type != "cuda":
             return limit
         if not self._measured:
             return min(limit, -(-count // _FIRST_SHARE))
         return limit if self._modelled is None else min(limit, self._modelled)
 
-    def _tried(self, positions: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _tried(self, positions: Tensor, *beside: Tensor) -> tuple[Tensor, Tensor] | None:
         """Energies and forces; None where there was no memory for them."""
         rows = len(positions)
         try:
             with self._measuring(rows):
-                answer = self._function(positions)
+                answer = self._function(positions, *beside)
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -127,7 +132,7 @@ class FittingForces:
             self.most_at_once = max(self.most_at_once, rows)
             return answer
         # Outside of the handler, where nothing holds on to what the evaluation had.
-        self._limit, self.backed_off = rows // 2, self.backed_off + 1
+        self.limit, self.backed_off = rows // 2, self.backed_off + 1
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None

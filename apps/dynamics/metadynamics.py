@@ -43,6 +43,8 @@ class Bias:
     pace_steps : int
     moments : int
         How often hills are laid in the whole run.
+    cell : Tensor, shape (3, 3), or None
+        Of a periodic box: variables are of nearest images.
     """
 
     settings: MetadynamicsSettings
@@ -50,6 +52,7 @@ class Bias:
     walkers: int
     pace_steps: int
     moments: int
+    cell: Tensor | None = None
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -115,7 +118,7 @@ def biased(bias: Bias, hills: Hills, force_function: ForceFunction) -> ForceFunc
 
     def function(positions: Tensor) -> tuple[Tensor, Tensor]:
         energies, forces = force_function(positions)
-        values, gradients = with_gradients(positions, bias.variables)
+        values, gradients = with_gradients(positions, bias.variables, bias.cell)
         _, slopes = bias_at(bias, hills.table, values)
         return energies, forces - (slopes[:, :, None, None] * gradients).sum(1)
 
@@ -197,7 +200,7 @@ def deposit(
     """
     if step % bias.pace_steps:
         return
-    values = collective_variables(positions, bias.variables)
+    values = collective_variables(positions, bias.variables, bias.cell)
     inside = sound & torch.isfinite(positions).all(-1).all(-1)
     for d, variable in enumerate(bias.variables):
         column = values[:, d]

@@ -175,6 +175,11 @@ class DynamicsSettings(BaseModel):
             )
         return self
 
+    @property
+    def reactive(self) -> bool:
+        """Whether bonds may break and form: then no bond is known, and all pairs are contacts."""
+        return "valence" in self.criteria
+
     def steps_of(self, time_fs: float) -> int:
         """Number of time steps in a time."""
         return round(time_fs / self.timestep_fs)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apps.contract import Request
-from data_store.molecules import Molecule
+from apps.dynamics.systems import System
+from data_store.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Forces", "ForcesOf", "forces_of_method", "forces_of_model"]
 
@@ -24,6 +28,8 @@ class Forces(NamedTuple):
     counts : callable
         What the ledger counts, at the end.
     message : str
+    begin_segment : callable
+        Told of each segment of the engine.
     """
 
     function: Any
@@ -31,12 +37,14 @@ class Forces(NamedTuple):
     recorded: dict[str, Any]
     counts: Callable[[], dict[str, float]]
     message: str
+    begin_segment: Callable[[], None]
 
 
-def forces_of_model(req: Request, molecule: Molecule, replicas: int, steps: int) -> Forces:
-    """Of a trained model; so many replicas and steps are the most that will be asked for."""
+def forces_of_model(req: Request, system: System, starts: Tensor, steps: int) -> Forces:
+    """Of a trained model."""
     import torch
 
+    from apps.dynamics.boxes import Box, box_forces_for
     from apps.dynamics.forces import force_function_for
     from apps.dynamics.memory import FittingForces
     from apps.potential.weights import load_potential
@@ -44,25 +52,48 @@ def forces_of_model(req: Request, molecule: Molecule, replicas: int, steps: int)
     (model,) = req.input_parts("model")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     potential = load_potential(model.file("model.safetensors")).to(device)
-    numbers = torch.tensor(molecule.numbers, device=device)
-    function, evaluation = force_function_for(potential, numbers, replicas, steps)
-    fitting = FittingForces(function, device)
+    numbers = torch.from_numpy(system.numbers).to(device)
+    if system.cell is None:
+        plain, evaluation = force_function_for(potential, numbers, len(starts), steps)
+        function: Any = FittingForces(plain, device)
+        fitting, begin_segment = function, _nothing
+    else:
+        box = Box(numbers, torch.from_numpy(system.cell).to(device))
+        function, evaluation = box_forces_for(potential, box, starts.to(device), steps)
+        fitting, begin_segment = function.fitting, function.forget
 
     def counts() -> dict[str, float]:
         found = {"compiled": evaluation.compiled, "most_at_once": fitting.most_at_once}
         halved = {"out_of_memory": fitting.backed_off} if fitting.backed_off else {}
         return {name: float(value) for name, value in (found | halved).items()}
 
-    return Forces(fitting, device, {"compiled": evaluation.compiled}, counts, str(evaluation))
+    recorded = {"compiled": evaluation.compiled}
+    return Forces(function, device, recorded, counts, str(evaluation), begin_segment)
 
 
-def forces_of_method(req: Request, molecule: Molecule, replicas: int, steps: int) -> Forces:
-    """Of the reference method that the settings name."""
+def _nothing() -> None:
+    return
+
+
+def forces_of_method(req: Request, system: System, starts: Tensor, steps: int) -> Forces:
+    """Of the reference method that the settings name.
+
+    Raises
+    ------
+    InputError
+        If there is a periodic box, or the method's package is not installed.
+    """
     import torch
 
     from apps.potential.xtb import ReferenceMethod
 
     name = str(req.settings["method"])
+    if system.cell is not None:
+        raise InputError(
+            f"the control by {name} is of single molecules, and these starts are in a periodic box",
+            'set control.method = "none"',
+        )
+    (molecule,) = system.molecules
     method = ReferenceMethod(name, molecule.numbers, molecule.charge, molecule.multiplicity)
 
     def function(positions: Any) -> tuple[Any, Any]:
@@ -70,8 +101,9 @@ def forces_of_method(req: Request, molecule: Molecule, replicas: int, steps: int
         return torch.from_numpy(energies), torch.from_numpy(forces)
 
     counts = lambda: {"unsolved": float(method.unsolved)}  # noqa: E731
-    return Forces(function, torch.device("cpu"), {"method": name}, counts, "")
+    return Forces(function, torch.device("cpu"), {"method": name}, counts, "", _nothing)
 
 
-ForcesOf = Callable[[Request, Molecule, int, int], Forces]
-"""From a request, its molecule, and the most replicas and steps that will be asked for."""
+ForcesOf = Callable[[Request, System, "Tensor", int], Forces]
+"""From a request, its system, the starts (R, N, 3) in Å of all replicas there will be, and the most
+steps that will be asked for."""

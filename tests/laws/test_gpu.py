@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from apps.dynamics.boxes import Box, BoxForces, box_forces_for
 from apps.dynamics.criteria import Watched
 from apps.dynamics.engine import Block, State, start_block
 from apps.dynamics.ensemble import Member, simulate_block, simulate_blocks
 from apps.dynamics.forces import compiled_force_function
 from apps.dynamics.memory import FittingForces
 from apps.potential.evaluate import molecular_force_function
+from apps.potential.registry import make_potential
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import Prices, compiled_gradient, plain_gradient
 from apps.training.labelled_set import LabelledSet
 from tests.laws.dynamics_systems import CHAIN, make_block, repulsive_after
+from tests.laws.test_boxes import CELL, water
+from tests.laws.test_boxes import NUMBERS as WATERS
 from tests.laws.test_compiled import (
     NUMBERS,
     WEIGHTS,
@@ -147,3 +151,23 @@ def _ran(block: Block) -> State:
     state = _started(block)
     simulate_block(block, state, lambda _: None, 1e9, lambda: False)
     return state
+
+
+@pytest.mark.parametrize("replicas", [3, 40])
+def test_forces_in_a_box_are_those_of_the_cpu(replicas: int) -> None:
+    """Lists renewed on the device, as a walk goes on; compiled and not."""
+    potential = make_potential("painn", "small", [1, 8], 4.0, 3)
+    exact = BoxForces(potential.double(), Box(WATERS, CELL), compile=False)
+    single = make_potential("painn", "small", [1, 8], 4.0, 3).to(GPU)
+    box = Box(WATERS.to(GPU), CELL.to(GPU))
+    x = water(replicas)
+    fast, evaluation = box_forces_for(single, box, x.to(GPU), 10**9)
+    assert evaluation.compiled, evaluation
+    plain = BoxForces(single, box, compile=False)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        expected = exact(x)
+        for found in (fast(x.to(GPU)), plain(x.to(GPU))):
+            assert largest_difference(tuple(t.cpu() for t in found), expected) < 1e-4
+        x = x + 0.15 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    assert fast.lists_made > replicas

@@ -114,6 +114,19 @@ def test_channels_are_for_mixtures(tmp_path: Path) -> None:
         parse_spec(found, "test", tmp_path)
 
 
+def test_criteria_that_cannot_judge_reactions_are_refused(tmp_path: Path) -> None:
+    write_channels(tmp_path / "labels.extxyz")
+    found = tables(CHANNELS)
+    found["dynamics"]["criteria"] = ["not_finite", "valence", "bond_stretch"]
+    with pytest.raises(InputError, match="bond_stretch would find none"):
+        parse_spec(found, "test", tmp_path)
+    counted = [{**species, "count": 2} for species in GASES["species"]]
+    found["system"] = {**GASES, "species": counted, "box_A": 12.0}
+    found["dynamics"]["criteria"] = ["not_finite", "dissociated"]
+    with pytest.raises(InputError, match="leave out dissociated"):
+        parse_spec(found, "test", tmp_path)
+
+
 def test_choices_are_part_of_the_identity_and_their_order_is_not(tmp_path: Path) -> None:
     def prints(**labels: Any) -> list[str]:
         plan = build_plan(spec(tmp_path, **labels))
