@@ -1,17 +1,15 @@
-"""Reaction channels from their file to models and barriers, by the command line; toy labels."""
+"""Reaction channels from their file to dynamics, species and barriers, by the command line."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from campaign.report.channel_set import ChannelSet
-from campaign.report.channels import channel_results
-from campaign.report.inputs import Model
-from data_store.structure_parts import read_structures
 from tests.e2e.test_liquid import parts, run
 from tests.laws.channel_toys import SPECIES, write_channels
 
@@ -69,26 +67,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_models_are_tuned_on_channels_and_judged_by_barriers(folder: Path) -> None:
+def test_models_are_tuned_simulated_and_judged_by_barriers(folder: Path) -> None:
     said = run("validate", str(folder))
     assert "32 of r08: H2O of multiplicity 1, not 3" in " ".join(said.split())
-    assert json.loads(run("launch", str(folder), "--until", "finetune", "--json"))["complete"]
+    assert json.loads(run("launch", str(folder), "--json"))["complete"]
     (labels,), (test,) = parts(folder, "label"), parts(folder, "test")
     assert (labels.metadata["labels"], test.metadata["labels"]) == (24, 40)
-    told = test.metadata["channels"]
-    names = [told["names"][code] for code in test.read("channel", "")]
-    channels = ChannelSet.of(
-        read_structures(test), names, test.read("on_path", ""), told["table"], told["held_out"]
-    )
-    parity = {
-        Model(part.metadata["arm"], 20, 0): {
-            f"energy_{kind}": part.read(f"test_energy_{kind}", "eV")
-            for kind in ("label", "predicted")
-        }
-        for part in parts(folder, "finetune")
-    }
-    found = channel_results(channels, parity)
-    assert found is not None
-    errors = {(row["arm"], row["held_out"]): row["barrier_mae_eV"] for row in found["curve"]}
+    report = json.loads((folder / "workspace" / "report.json").read_text())
+    reactions = report["channels"]
+    errors = {(row["arm"], row["held_out"]): row["barrier_mae_eV"] for row in reactions["curve"]}
     assert set(errors) == {(arm, out) for arm in ("pretrained", "scratch") for out in (False, True)}
-    assert all(np.isfinite(list(errors.values())))
+    assert all(0.0 < error < 20.0 for error in errors.values())
+    ends = {row["channel"]: row["ends"] for row in reactions["rows"]}
+    assert ends["r02"] == ["H2 + O", "H + OH"]
+    assert "32 labels left out: r08: H2O of multiplicity 1, not 3" in report["notes"]
+    check_species(report["species"])
+    page = (folder / "workspace" / "report.html").read_text()
+    assert "<h2>Reactions</h2>" in page
+    assert "<h2>Species</h2>" in page
+
+
+def check_species(rows: list[dict[str, Any]]) -> None:
+    """The first frames hold what the box was built of, and every frame the same atoms."""
+    assert {row["arm"] for row in rows} == {"pretrained", "scratch"}
+    for row in rows:
+        first = {name: counts[0] for name, counts in row["counts"].items() if counts[0]}
+        assert first == {"H2": 2.0, "H2O": 2.0, "OH": 2.0}
+        hydrogens = sum(
+            np.array(counts) * in_formula(name, "H") for name, counts in row["counts"].items()
+        )
+        np.testing.assert_allclose(hydrogens, 10.0)
+
+
+def in_formula(name: str, symbol: str) -> int:
+    return sum(int(n or 1) for s, n in re.findall(r"([A-Z][a-z]?)(\d*)", name) if s == symbol)
