@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from apps.contract import Request
 from campaign.statistics.rates import exposure_ps, failed_fraction
 from campaign.statistics.survival import kaplan_meier
 from data_store.errors import InputError, StoreError
+from data_store.molecules import Molecule
 from data_store.parts import open_part, write_part
 from data_store.runs import Run, runs_from_part, runs_to_columns
 from data_store.structure_parts import structures_to_columns
@@ -104,3 +107,41 @@ def test_labels_without_energies_cannot_bound_them(tmp_path: Path, parts: dict[s
     what = request(tmp_path, parts, criteria=("not_finite", "energy_runaway"))
     with pytest.raises((InputError, StoreError), match="no energies"):
         finished(what)
+
+
+def with_two_molecules(tmp_path: Path, what: Request) -> Request:
+    hydrogen = Molecule(
+        "hydrogen", (1, 1), ((0, 1),), (1,), (0, 0), 1, np.array([[0.0, 0, 0], [0.74, 0, 0]])
+    )
+    made = write_part(tmp_path / "parts", "prepare", "h", {}, {"molecule": hydrogen.to_json()})
+    both = [*what.inputs["molecule"], str(made.path)]
+    return replace(what, inputs={**what.inputs, "molecule": both})
+
+
+def test_clusters_of_a_mixture_react_without_a_box(tmp_path: Path, parts: dict[str, str]) -> None:
+    """Starts need be no molecule that was prepared: here OH and H."""
+    starts = np.tile(WATER.reference_positions, (REPLICAS, 1, 1))
+    starts[:, 2] += [2.0, 0.0, 0.0]
+    placed = with_starts(tmp_path, parts, starts)
+    criteria = ("not_finite", "close_contact", "valence", "dissociated")
+    what = request(tmp_path, placed, criteria=criteria)
+    runs = runs_of(finished(with_two_molecules(tmp_path, what)))
+    assert len(runs) == REPLICAS
+    bonds = request(tmp_path, placed, "b" * 64, criteria=("not_finite", "bond_stretch"))
+    with pytest.raises(InputError, match="give the starts a box, or one molecule"):
+        finished(with_two_molecules(tmp_path, bonds))
+
+
+def test_bonds_that_break_and_form_are_contacts_like_others(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    starts = np.tile(WATER.reference_positions, (REPLICAS, 1, 1))
+    starts[FAR, 1] *= 0.45  # of a bond, which is no contact elsewhere
+    placed = with_starts(tmp_path, parts, starts)
+
+    def cause(fingerprint: str, *criteria: str) -> str:
+        what = request(tmp_path, placed, fingerprint, criteria=("not_finite", *criteria))
+        return runs_of(finished(what))[FAR].cause
+
+    assert cause("a" * 64, "close_contact", "valence") == "close_contact"
+    assert cause("b" * 64, "close_contact") == ""

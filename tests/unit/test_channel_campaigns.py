@@ -29,7 +29,10 @@ from tests.e2e.tiny import TINY
 from tests.laws.channel_toys import SPECIES, write_channels
 from tests.unit.test_liquids import made
 
-GASES = {"kind": "mixture", "species": [{"smiles": s, "force_field": "morse"} for s in SPECIES]}
+GASES: dict[str, Any] = {
+    "kind": "mixture",
+    "species": [{"smiles": s, "force_field": "morse"} for s in SPECIES],
+}
 CHANNELS: dict[str, Any] = {
     "channels": "hydrogen-combustion", "surfaces": {"H2O": 3}, "held_out_channels": ["r03"],
 }  # fmt: skip
