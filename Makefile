@@ -45,7 +45,7 @@ $(MACE_VENV)/installed: $(VENV)/installed
 # What every potential must obey, on MACE; and what only MACE can be tested for.
 test-mace: $(MACE_VENV)/installed
 	OMP_NUM_THREADS=1 MACE_REQUIRED=1 $(MACE_BIN)/python -m pytest -k mace \
-		tests/laws/test_potential.py tests/unit/test_potential_files.py tests/optional
+		tests/laws/test_potential.py tests/laws/test_training_boxes.py tests/unit/test_potential_files.py tests/optional
 
 check: install
 	$(BIN)/ruff check .

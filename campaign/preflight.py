@@ -154,6 +154,16 @@ def _check_labels_of_several(spec: CampaignSpec, molecules: list[Molecule]) -> N
     _check_counts(spec, *brought)
 
 
+def _refuse_isolated(starts: Structures) -> None:
+    if len(starts) and not starts.pbc.all():
+        raise InputError(
+            "dynamics of a liquid or a mixture is of periodic boxes, and the most frequent kind of "
+            f"label held out, of {starts.atom_counts[0]} atoms, is in none",
+            "give the size of boxes that are built to start from: system.density_g_per_cm3 or "
+            "system.box_A",
+        )
+
+
 def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:
     """Refuse more labels, or more starts, than were brought."""
     from apps.selection.task import label_groups, most_alike
@@ -168,7 +178,11 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
         return  # starts are built
     used = np.concatenate([splits[-1].train, splits[-1].validation])
     unseen = labels.take(np.setdiff1d(np.arange(len(labels)), used)) if tests is None else tests
-    held_out = len(most_alike(unseen)) if spec.several else len(unseen)
+    held_out = len(unseen)
+    if spec.several:
+        alike = unseen.take(most_alike(unseen))
+        held_out = len(alike)
+        _refuse_isolated(alike)
     if spec.dynamics.replicas > held_out:
         raise InputError(
             f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "

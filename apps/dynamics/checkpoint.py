@@ -16,6 +16,7 @@ from data_store.work import load_item, save_item
 __all__ = ["load_state", "save_state"]
 
 _KEY = "checkpoint"
+_NO_ROWS = np.zeros((0, 2), dtype=np.int64)
 _POINT = ("positions", "velocities", "forces", "energies")
 
 
@@ -33,6 +34,9 @@ def save_state(folder: Path, state: State) -> None:
     arrays |= {f"since_{name}": steps.cpu().numpy() for name, steps in state.since.items()}
     if state.saved:
         arrays["saved_positions"] = np.stack([row[2] for row in state.saved])
+    if state.velocities:
+        arrays["velocity_rows"] = np.array([row[:2] for row in state.velocities], dtype=np.int64)
+        arrays["saved_velocities"] = np.stack([row[2] for row in state.velocities])
     metadata = {
         "step": state.step,
         "failures": [vars(failure) for failure in state.failures],
@@ -69,6 +73,10 @@ def load_state(folder: Path, device: torch.device) -> State | None:
         replica_steps=metadata["replica_steps"],
         hills=_hills(arrays, metadata, device),
         since={name: torch.from_numpy(steps).to(device) for name, steps in since.items()},
+        velocities=[
+            (replica, step, arrays["saved_velocities"][row])
+            for row, (replica, step) in enumerate(arrays.get("velocity_rows", _NO_ROWS).tolist())
+        ],
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.findings import Finding, Units, no_atoms, nothing_found
-from apps.dynamics.images import in_chunks, nearest_images
+from apps.dynamics.images import nearest_images, nearest_pairs
 from apps.dynamics.integrators import PhasePoint
 from apps.dynamics.lasting import Since, changed, lasted, lasting_steps
 from apps.dynamics.settings import DynamicsSettings
@@ -38,6 +38,7 @@ __all__ = [
     "judges",
     "no_atoms",
     "nothing_found",
+    "too_close",
     "worst_bond",
 ]
 
@@ -117,17 +118,25 @@ def close_contact(point: PhasePoint, watched: Watched, settings: DynamicsSetting
     """Two atoms that are not bonded are closer than allowed; value in Å."""
     if not len(watched.others):
         return nothing_found(point)
-
-    def closest(positions: Tensor) -> tuple[Tensor, ...]:
-        distances = distances_of(positions, watched.others, watched.cell)
-        worst = (distances / watched.least_distances_A).argmin(dim=1)
-        return distances.gather(1, worst[:, None])[:, 0], worst
-
-    if watched.cell is None:
-        value, worst = closest(point.positions)
-    else:
-        value, worst = in_chunks(closest, point.positions, len(watched.others))
+    if watched.cell is not None:
+        atoms = len(watched.numbers)
+        reach = watched.least_distances_A.new_zeros(atoms, atoms)
+        i, j = watched.others.unbind(1)
+        reach[i, j] = reach[j, i] = watched.least_distances_A
+        return too_close(point, reach, watched.cell)
+    distances = distances_of(point.positions, watched.others, None)
+    worst = (distances / watched.least_distances_A).argmin(dim=1)
+    value = distances.gather(1, worst[:, None])[:, 0]
     return Finding(value < watched.least_distances_A[worst], value, watched.others[worst])
+
+
+def too_close(point: PhasePoint, reach: Tensor, cell: Tensor | None) -> Finding:
+    """Two atoms are nearer than the reach (N, N) of their pair in Å; value in Å."""
+    shares, others = nearest_pairs(point.positions, reach, cell)
+    share, first = shares.min(dim=1)
+    second = others.gather(1, first[:, None])[:, 0]
+    value = share * reach[first, second]
+    return Finding(share < 1.0, value, torch.stack([first, second], dim=1))
 
 
 def hot(point: PhasePoint, watched: Watched, settings: DynamicsSettings) -> Finding:

@@ -109,7 +109,7 @@ class Criterion:
             If the text names a key that is none.
         """
         try:
-            return self.threshold.format(**dict(settings))
+            return self.threshold.format(**{k: _in_words(v) for k, v in settings})
         except (LookupError, ValueError, AttributeError) as error:
             raise InputError(
                 f"criterion {self.name!r}: threshold {self.threshold!r} names no key of "
@@ -138,7 +138,19 @@ class Criterion:
         return float(time_fs)
 
 
+def _in_words(value: object) -> object:
+    """A table by pair of elements as text; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    rows = (
+        f"{pair} " + ("–".join(f"{x:g}" for x in v) if isinstance(v, tuple) else f"{v:g}")
+        for pair, v in value.items()
+    )
+    return ", ".join(rows)
+
+
 _OWN = "apps.dynamics.criteria:"
+_BOXES = "apps.dynamics.criteria_boxes:"
 _PUBLISHED = "apps.dynamics.criteria_published:"
 _REACTIVE = "apps.dynamics.criteria_reactive:"
 
@@ -219,6 +231,34 @@ BUILT_IN: dict[str, Criterion] = {
             "arXiv:2511.20487",
             "> temperature of the run + 10 000 K; > 2.5 Å",
             _PUBLISHED + "mlipaudit",
+        ),
+        Criterion(
+            "fused",
+            "A molecule of a box has had an atom within bonding distance of another molecule's "
+            "without a break, for longer than a collision lasts.",
+            "of the bonding distance",
+            "doi:10.1039/b801115j",
+            "< {fused_within:g} × sum of covalent radii for {fused_fs:g} fs",
+            _BOXES + "fused",
+            "fused_fs",
+        ),
+        Criterion(
+            "bond_out_of_bounds",
+            "The length of one bond has been outside of the bounds of its pair of elements for a "
+            "time without a break.",
+            "Å",
+            "",
+            "outside of {bond_bounds_A} Å for {bond_bounds_fs:g} fs",
+            _BOXES + "bond_out_of_bounds",
+            "bond_bounds_fs",
+        ),
+        Criterion(
+            "pair_too_close",
+            "Two atoms, bonded or not, are closer than the bound of their pair of elements.",
+            "Å",
+            "",
+            "< {pair_bounds_A} Å",
+            _BOXES + "pair_too_close",
         ),
         Criterion(
             "valence",

@@ -138,6 +138,10 @@ class State:
         Of the bias, where there is one. Energies of the point are without it, forces with it.
     since : dict of str to Tensor
         Since when conditions that must last have held, of the replicas in the batch.
+    velocities : list of tuple
+        (replica, step, velocities float32) at the stride of velocities, where there is one.
+    own : Tensor of int64, shape (R,), or None
+        In a batch of several blocks, the replicas' numbers in their own.
     """
 
     step: int
@@ -150,6 +154,8 @@ class State:
     replica_steps: int = 0
     hills: Hills | None = None
     since: Since = field(default_factory=dict)
+    velocities: list[tuple[int, int, NDArray[np.float32]]] = field(default_factory=list)
+    own: Tensor | None = None
 
 
 def start_block(block: Block, positions: Tensor) -> State:
@@ -244,6 +250,9 @@ def _observe(block: Block, state: State, sound: Tensor) -> None:
         _check(block, state, sound)
     if state.step % settings.steps_of(settings.save_stride_ps * 1000.0) == 0:
         _save_positions(block, state, sound)
+    fine = settings.velocity_stride_fs
+    if fine is not None and state.step % settings.steps_of(fine) == 0:
+        _save_velocities(block, state, sound)
 
 
 def _check(block: Block, state: State, sound: Tensor) -> None:
@@ -287,6 +296,16 @@ def _save_positions(block: Block, state: State, sound: Tensor) -> None:
         state.saved.append(
             (replica, state.step, positions[place], energies[place], kinetics[place])
         )
+
+
+def _save_velocities(block: Block, state: State, sound: Tensor) -> None:
+    wanted, count = sound, block.settings.velocity_replicas
+    if count is not None:
+        wanted = sound & ((state.alive if state.own is None else state.own) < count)
+    rows = torch.nonzero(wanted)[:, 0]
+    velocities = state.point.velocities[rows].cpu().numpy().astype(np.float32)
+    for replica, row in zip(state.alive[rows].tolist(), velocities, strict=True):
+        state.velocities.append((replica, state.step, row))
 
 
 def compact(state: State) -> None:

@@ -142,7 +142,8 @@ def _joined(states: Sequence[State]) -> State:
     ring = torch.cat([state.ring for state in states], dim=1)
     everyone = torch.arange(len(point.energies), device=point.energies.device)
     since = {n: torch.cat([state.since[n] for state in states]) for n in states[0].since}
-    return State(states[0].step, everyone, point, ring, since=since)
+    own = torch.cat([state.alive for state in states])
+    return State(states[0].step, everyone, point, ring, since=since, own=own)
 
 
 def _deal_out(together: State, states: Sequence[State]) -> None:
@@ -162,3 +163,6 @@ def _deal_out(together: State, states: Sequence[State]) -> None:
     for row, step, positions, potential, kinetic in together.saved:
         state, replica = owners[row]
         state.saved.append((replica, step, positions, potential, kinetic))
+    for row, step, velocities in together.velocities:
+        state, replica = owners[row]
+        state.velocities.append((replica, step, velocities))

@@ -11,7 +11,7 @@ from data_store.columns import Column
 if TYPE_CHECKING:
     from apps.dynamics.engine import Block, State
 
-__all__ = ["last_frame_columns", "saved_columns"]
+__all__ = ["last_frame_columns", "saved_columns", "velocity_columns"]
 
 
 def saved_columns(block: Block, state: State) -> dict[str, Column]:
@@ -37,4 +37,18 @@ def last_frame_columns(state: State) -> dict[str, Column]:
     return {
         "last_frames_replica": Column(replicas.astype(np.int32)),
         "last_frames_positions": Column(np.concatenate([frames for _, frames in kept]), "Å"),
+    }
+
+
+def velocity_columns(block: Block, state: State) -> dict[str, Column]:
+    """Velocities at their stride, end to end; none where none were asked for."""
+    if block.settings.velocity_stride_fs is None:
+        return {}
+    rows, step_ps = state.velocities, block.settings.timestep_fs * 1e-3
+    shape = (0, len(block.watched.masses_amu), 3)
+    velocities = np.stack([row[2] for row in rows]) if rows else np.zeros(shape, np.float32)
+    return {
+        "velocity_replica": Column(np.array([row[0] for row in rows], dtype=np.int32)),
+        "velocity_time": Column(np.array([row[1] * step_ps for row in rows], np.float64), "ps"),
+        "velocities": Column(velocities, "Å/fs"),
     }

@@ -16,11 +16,17 @@ from pydantic import (
 
 from apps.dynamics.criteria_registry import in_order
 from apps.dynamics.metadynamics_settings import MetadynamicsSettings
+from data_store.elements import SYMBOLS
 from data_store.errors import InputError
 
 __all__ = ["DynamicsSettings"]
 
 _OF_CRITERIA: dict[str, frozenset[str]] = {
+    "fused_within": frozenset({"fused"}),
+    "fused_fs": frozenset({"fused"}),
+    "bond_bounds_A": frozenset({"bond_out_of_bounds"}),
+    "bond_bounds_fs": frozenset({"bond_out_of_bounds"}),
+    "pair_bounds_A": frozenset({"pair_too_close"}),
     "valence_fs": frozenset({"valence"}),
     "energy_below_eV_per_atom": frozenset({"energy_runaway"}),
     "energy_above_eV_per_atom": frozenset({"energy_runaway"}),
@@ -30,10 +36,12 @@ _OF_CRITERIA: dict[str, frozenset[str]] = {
 """Keys younger than parts that are made, and the criteria that use them: where none of these is
 declared, the key is in no identity."""
 
-_ABSENT_AS_NONE = ("metadynamics",)
+_ABSENT_AS_NONE = ("metadynamics", "velocity_stride_fs", "velocity_replicas")
 """Such keys that ask for something only where they are not None."""
 
 Temperature = Annotated[float, Field(gt=0.0, le=10_000.0)]
+Distance = Annotated[float, Field(gt=0.0)]
+Bounds = tuple[Annotated[float, Field(ge=0.0)], Distance]
 
 
 class DynamicsSettings(BaseModel):
@@ -87,6 +95,23 @@ class DynamicsSettings(BaseModel):
     hot_tail: float = Field(default=1e-12, gt=0.0, lt=1.0)
     """hot: probability with which a sound replica would exceed the kinetic energy at one check."""
 
+    fused_within: float = Field(default=1.3, gt=0.0)
+    """fused: bonding distance over the sum of covalent radii: O–H 1.26 Å, O–O 1.72 Å."""
+
+    fused_fs: float = Field(default=50.0, ge=0.0)
+    """fused: time in fs for which a molecule must stay within it of another."""
+
+    bond_bounds_A: dict[str, Bounds] = {"H-O": (0.7, 1.4)}
+    """bond_out_of_bounds: shortest and longest sound bond in Å, by pair of elements; bonds of
+    other pairs are not watched."""
+
+    bond_bounds_fs: float = Field(default=50.0, ge=0.0)
+    """bond_out_of_bounds: time in fs for which a bond must stay outside."""
+
+    pair_bounds_A: dict[str, Distance] = {"O-O": 2.0}
+    """pair_too_close: least distance in Å of two atoms, bonded or not, by pair of elements; other
+    pairs are not watched. An O–O bond is shorter than the default: for those, give another."""
+
     valence_fs: float = Field(default=50.0, ge=0.0)
     """valence: time in fs for which an atom must have too many bonds."""
 
@@ -113,6 +138,13 @@ class DynamicsSettings(BaseModel):
 
     save_stride_ps: float = Field(default=0.1, gt=0.0)
     """Time between saved positions, in ps."""
+
+    velocity_stride_fs: float | None = Field(default=None, gt=0.0)
+    """Time between saved velocities, in fs: for the density of states, which wants a few fs. None:
+    none are saved."""
+
+    velocity_replicas: int | None = Field(default=None, gt=0)
+    """Of so many replicas of each block, the first ones; None: of all."""
 
     checkpoint_every_s: float = Field(default=30.0, gt=0.0)
     """Seconds between checkpoints: a resource, no part of any identity."""
@@ -141,15 +173,35 @@ class DynamicsSettings(BaseModel):
         except InputError as error:  # pydantic gathers ValueErrors with all else that is wrong
             raise ValueError(f"{error.message}; {error.hint}") from error
 
+    @field_validator("bond_bounds_A", "pair_bounds_A", mode="after")
+    @classmethod
+    def _pairs_of_elements(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """Under one name each, whichever way round it was written."""
+        named: dict[str, Any] = {}
+        for written, value in table.items():
+            symbols = written.split("-")
+            if len(symbols) != 2 or not all(symbol in SYMBOLS[1:] for symbol in symbols):
+                raise ValueError(f'{written!r} is no pair of elements: write them as "H-O"')
+            name = "-".join(sorted(symbols))
+            if name in named:
+                raise ValueError(f"names the pair {name} twice")
+            if isinstance(value, tuple) and value[0] >= value[1]:
+                raise ValueError(f"bounds of {name} are {value}: the shorter comes first")
+            named[name] = value
+        return dict(sorted(named.items()))
+
     @model_validator(mode="after")
     def _whole_steps(self) -> DynamicsSettings:
-        biased = self.metadynamics
+        biased, velocity_fs = self.metadynamics, self.velocity_stride_fs
+        if velocity_fs is None and self.velocity_replicas is not None:
+            raise ValueError("velocity_replicas wants a velocity_stride_fs: none are saved without")
         for name, time_fs in (
             ("length_ps", self.length_ps * 1000.0),
             ("check_stride_fs", self.check_stride_fs),
             ("keep_stride_fs", self.keep_stride_fs),
             ("save_stride_ps", self.save_stride_ps * 1000.0),
             *([("metadynamics.pace_fs", biased.pace_fs)] if biased else []),
+            *([("velocity_stride_fs", velocity_fs)] if velocity_fs is not None else []),
         ):
             steps = time_fs / self.timestep_fs
             if round(steps) < 1 or abs(steps - round(steps)) > 1e-6 * steps:

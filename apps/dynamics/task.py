@@ -14,7 +14,7 @@ from apps.contract import Request, Result
 from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.hill_columns import hill_columns, hills_record
 from apps.dynamics.metadynamics_settings import check_variables
-from apps.dynamics.run_columns import last_frame_columns, saved_columns
+from apps.dynamics.run_columns import last_frame_columns, saved_columns, velocity_columns
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.sources import Forces, ForcesOf, forces_of_method, forces_of_model
 from apps.dynamics.systems import System, reactive_system, system_of
@@ -203,6 +203,7 @@ def _starts(req: Request) -> NDArray[np.float64]:
 def _write(req: Request, block: Any, state: Any, recorded: dict[str, Any]) -> Part:
     columns, coded = runs_to_columns(_runs(req, block, state))
     columns |= saved_columns(block, state) | last_frame_columns(state)
+    columns |= velocity_columns(block, state)
     settings = block.settings.model_dump(mode="json", exclude=_NOT_OF_A_BLOCK)
     metadata = {**req.key, **coded, "criteria": settings["criteria"], "dynamics": settings}
     metadata |= recorded

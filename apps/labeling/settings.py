@@ -114,7 +114,7 @@ class LabelSettings(MethodSettings):
 
     select: str = "random"
     """How labels are chosen among the candidates: a name in the registry of strategies
-    (`apps.selection.registry`)."""
+    (`apps.selection.registry`). Some ask pre-trained models, and wait for them."""
 
     temperatures_K: tuple[Temperature, ...] = Field(default=(500.0,), min_length=1)
     """Temperatures of the candidates in K."""

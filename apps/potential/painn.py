@@ -238,7 +238,20 @@ class PaiNN(Potential):
         total = atomic.new_zeros(batch.n_structures)
         return self.scale * total.index_add(0, batch.structure, atomic)
 
+    def energy_features(self, batch: AnyBatch) -> Tensor:
+        """See `Potential.energy_features`; half as many as the network's features."""
+        atomic = self._readout_features(batch.numbers, self._pairs(batch))
+        if not isinstance(batch, GraphBatch):
+            return (atomic * (batch.numbers > 0).unsqueeze(-1)).sum(-2)
+        total = atomic.new_zeros(batch.n_structures, atomic.shape[-1])
+        return total.index_add(0, batch.structure, atomic)
+
     def _atomic_energies(self, numbers: Tensor, pairs: _Pairs) -> Tensor:
+        atomic: Tensor = self.readout(self._readout_features(numbers, pairs)).squeeze(-1)
+        return atomic
+
+    def _readout_features(self, numbers: Tensor, pairs: _Pairs) -> Tensor:
+        """Of each atom, what its energy is linear in."""
         s, v = self.embedding(self.species_index[numbers]), None
         for message, update in zip(self.messages, self.updates, strict=True):
             if v is None and not isinstance(pairs, _Listed):
@@ -249,8 +262,7 @@ class PaiNN(Potential):
             s, v = s + ds, dv if v is None else v + dv
             ds, dv = update(s, v)
             s, v = s + ds, v + dv
-        atomic: Tensor = self.readout(silu(self.readout_inner(s))).squeeze(-1)
-        return atomic
+        return silu(self.readout_inner(s))
 
     def _pairs(self, batch: AnyBatch) -> _Pairs:
         if isinstance(batch, DenseBatch):

@@ -79,6 +79,21 @@ class Potential(nn.Module, ABC):
         That of the network times the scale, plus that of the prior where there is one.
         """
 
+    def energy_features(self, batch: Batch) -> Tensor:
+        """What the network's energy is linear in (the last layer's input, summed over atoms).
+
+        Shape (structures, features). Selection asks for it; an architecture may do without.
+
+        Raises
+        ------
+        InputError
+            If the architecture tells none.
+        """
+        raise InputError(
+            f"the potential {self.architecture} tells no features of its energy",
+            'labels.select = "committee" asks for forces alone; other strategies for no model',
+        )
+
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the network."""

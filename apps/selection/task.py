@@ -8,19 +8,22 @@ was trained or validated on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.contract import Request, Result
-from apps.selection.registry import find_strategy
+from apps.selection.registry import ordered
 from data_store.columns import Column
 from data_store.errors import InputError
 from data_store.parts import Part, write_part
 from data_store.splits import nested_split, random_order, time_blocks
 from data_store.structure_parts import read_structures, structures_to_columns
 from data_store.structures import Structures
+
+if TYPE_CHECKING:
+    from apps.potential.protocol import Potential
 
 __all__ = ["label_groups", "most_alike", "select", "split", "starts", "starts_alike"]
 
@@ -44,7 +47,7 @@ def select(request: dict[str, Any]) -> dict[str, Any]:
     if part is None:
         (candidates,) = req.input_parts("candidates")
         strategy = req.settings["select"]
-        order = find_strategy(strategy)(read_structures(candidates), req.seed)
+        order = ordered(strategy, read_structures(candidates), req.seed, _models(req))
         part = write_part(
             Path(req.parts_root),
             req.stage,
@@ -53,6 +56,19 @@ def select(request: dict[str, Any]) -> dict[str, Any]:
             {"select": strategy},
         )
     return Result.done(part, {"ordered": float(part.shape("order")[0])}).to_json()
+
+
+def _models(req: Request) -> list[Potential]:
+    """Pre-trained models, where the strategy asks any."""
+    parts = req.input_parts("models")
+    if not parts:
+        return []
+    import torch
+
+    from apps.potential.weights import load_potential
+
+    torch.set_num_threads(req.threads)
+    return [load_potential(part.file("model.safetensors")) for part in parts]
 
 
 def split(request: dict[str, Any]) -> dict[str, Any]:

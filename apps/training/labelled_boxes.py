@@ -25,9 +25,9 @@ from data_store.structures import Structures
 
 __all__ = ["LabelledBoxes", "LabelledTables", "labelled_set"]
 
-_PLACES_AT_ONCE = 100_000
-"""Places for neighbours that are evaluated together: each takes some 2 kB while the forces of a
-small network are differentiated."""
+_PLACES_AT_ONCE = 50_000
+"""Places for neighbours that are evaluated together: each takes some 10 kB while the forces of a
+small PaiNN are differentiated."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from apps.sampling.settings import SpeciesSettings
+from apps.selection.registry import MODEL_STRATEGIES
 from campaign.plan.identities import TRAINING_RESOURCES, as_before, brought, start_file
 from campaign.plan.items import PlannedPart, planned_part
 from campaign.plan.system import (
@@ -31,8 +32,8 @@ class Teaching:
         self.molecule = self.molecules[0]
         self.chunks = [*self._chunks(spec), *self._pair_chunks(spec)]
         self.candidates = self._candidates(spec)
-        self.order = self._order(spec)
         self.pretrainings = [self._pretrain(spec, seed) for seed in spec.pretraining.seeds]
+        self.order = self._order(spec)
 
     def _molecule(self, spec: CampaignSpec, one: SpeciesSettings) -> PlannedPart:
         alone = spec.system.kind == "molecule"
@@ -103,12 +104,14 @@ class Teaching:
         )
 
     def _order(self, spec: CampaignSpec) -> PlannedPart:
+        asked = spec.labels.select in MODEL_STRATEGIES
+        models = {"models": self.used_pretrainings(spec)} if asked else {}
         return planned_part(
             "select",
             f"selection, {spec.labels.select}",
             {"select": spec.labels.select},
             spec.campaign.seed,
-            inputs={"candidates": [self.candidates]},
+            inputs={"candidates": [self.candidates], **models},
         )
 
     def pretraining_of(self, seed: int) -> PlannedPart:

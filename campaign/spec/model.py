@@ -23,7 +23,7 @@ from apps.sampling.settings import (
     MoleculeSettings,
     SamplingSettings,
 )
-from apps.selection.registry import STRATEGIES
+from apps.selection.registry import MODEL_STRATEGIES, strategy_names
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.plan.stages import STAGES
 from campaign.plan.system import chunks_by_molecule, pair_chunks
@@ -174,6 +174,27 @@ def _reactive_checks(spec: CampaignSpec) -> Iterator[Problem]:
         )
 
 
+def _selection_checks(spec: CampaignSpec) -> Iterator[Problem]:
+    """Yield what is wrong with the strategy of selection, or with the models that it asks."""
+    name = spec.labels.select
+    if name not in strategy_names():
+        error = unknown_name("strategy of selection", name, strategy_names())
+        yield Problem("labels.select", repr(name), error.hint)
+    if name not in MODEL_STRATEGIES:
+        return
+    seeds = len(spec.pretraining.seeds)
+    starts = len({seed % seeds for seed in spec.finetuning.seeds})
+    models = starts if "pretrained" in spec.finetuning.arms else 0
+    if models < (least := MODEL_STRATEGIES[name].models):
+        yield Problem(
+            "labels.select",
+            repr(name),
+            f"asks at least {least} pre-trained models, and the campaign starts from {models}: "
+            'have "pretrained" in finetuning.arms, and as many seeds in pretraining.seeds and '
+            "finetuning.seeds",
+        )
+
+
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
     yield from _teacher_checks(spec)
@@ -181,9 +202,7 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     if (sampling.force_field in FROM_FILES) != (sampling.force_field_file is not None):
         yield Problem("sampling.force_field_file", repr(sampling.force_field_file), WANTS_A_FILE)
     labels, pools = spec.labels, spec.finetuning.pools
-    if labels.select not in STRATEGIES:
-        error = unknown_name("strategy of selection", labels.select, list(STRATEGIES))
-        yield Problem("labels.select", repr(labels.select), error.hint)
+    yield from _selection_checks(spec)
     if labels.computed:
         kept_for_test = labels.test_count
         if max(pools) + kept_for_test > labels.count:

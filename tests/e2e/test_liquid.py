@@ -1,4 +1,4 @@
-"""A liquid from its file to fine-tuned models, by the command line; labels by a toy with images."""
+"""A liquid from its file to a report, by the command line; labels by a toy that sees images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.io
 import pytest
 
 from data_store.extxyz import write_extxyz
@@ -48,7 +49,7 @@ batch_size = 2
 learning_rates = [3e-3]
 validate_every = 20
 [dynamics]
-temperatures_K = [300]
+temperatures_K = [300, 9000]
 replicas = 2
 block_replicas = 2
 length_ps = 0.05
@@ -68,6 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("liquid")
     (place / "campaign.toml").write_text(LIQUID)
     write_bare(place / "boxes.extxyz")
+    assert json.loads(run("launch", str(place), "--until", "finetune", "--json"))["complete"]
     return place
 
 
@@ -89,8 +91,7 @@ def parts(folder: Path, stage: str) -> list[Part]:
 def test_models_are_tuned_on_its_boxes(folder: Path) -> None:
     assert "64 of O" in run("validate", str(folder))
     planned = json.loads(run("plan", str(folder), "--json"))
-    assert planned["stages"]["simulate"]["items"] == 2
-    assert json.loads(run("launch", str(folder), "--until", "finetune", "--json"))["complete"]
+    assert planned["stages"]["simulate"]["items"] == 4
     tuned = {part.metadata["arm"]: part for part in parts(folder, "finetune")}
     assert set(tuned) == {"pretrained", "scratch"}
     for part in tuned.values():
@@ -102,3 +103,23 @@ def test_models_are_tuned_on_its_boxes(folder: Path) -> None:
         assert part.metadata["test"]["structures"] == 6
     (starts,) = parts(folder, "starts")
     assert starts.metadata["of_other_kinds"] == 0
+
+
+def test_its_boxes_move_and_are_reported(folder: Path) -> None:
+    assert json.loads(run("launch", str(folder), "--json"))["complete"]
+    blocks = parts(folder, "simulate")
+    assert len(blocks) == 4
+    for part in blocks:
+        assert part.read("saved_positions", "Å").shape[1:] == (24, 3)
+    report = json.loads((folder / "workspace/report.json").read_text())
+    assert {row["arm"] for row in report["results"]} == {"pretrained", "scratch"}
+    assert all(row["replicas"] == 2 for row in report["results"])
+    assert report["distance_reference"] is None
+    hot = [row for row in report["results"] if row["temperature_K"] == 9000]
+    assert all(row["failures"] == 2 for row in hot)
+    shown = [name for kind in report["failure_kinds"] for name in kind["files"]]
+    assert shown
+    last = ase.io.read(folder / "workspace" / shown[0])
+    assert last.pbc.all()
+    assert len(last) == 24
+    assert "H16O8" in (folder / "workspace/report.html").read_text()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from apps.contract import Request
 from apps.dynamics.settings import DynamicsSettings
@@ -26,6 +27,7 @@ from data_store.parts import open_part, verify_part, write_part
 from data_store.runs import Run, runs_from_part
 from data_store.structure_parts import structures_to_columns
 from data_store.structures import Structures
+from data_store.units import AMU_A2_PER_FS2_eV, ATOMIC_MASSES_amu
 from data_store.work import item_keys
 
 WATER = Molecule(
@@ -368,3 +370,70 @@ def test_a_variable_of_an_atom_that_is_not_there_is_refused(
     table = {**METADYNAMICS, "variables": [{**METADYNAMICS["variables"][0], "terms": terms}]}
     with pytest.raises(InputError, match=r"variables\[0\] names atom 3, and there are 3 atoms"):
         simulate(request(tmp_path, parts, metadynamics=table).to_json())
+
+
+def test_velocities_are_saved_at_their_stride_and_interruptions_leave_no_trace(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    """Their kinetic energy is that of the saved frames; they are of the first replicas alone."""
+    fine: dict[str, Any] = {"velocity_stride_fs": 2.5, "velocity_replicas": 2}
+    fine |= {"criteria": ("not_finite",)}
+    result = finished(request(tmp_path, parts, "a" * 64, **fine))
+    part = open_part(Path(result["path"]))
+    owners, times = part.read("velocity_replica", ""), part.read("velocity_time", "ps")
+    velocities = part.read("velocities", "Å/fs")
+    assert velocities.dtype == np.float32
+    assert velocities.shape == (2 * 41, 3, 3)
+    for replica in (0, 1):
+        np.testing.assert_allclose(times[owners == replica], 0.0025 * np.arange(41), atol=1e-12)
+    kinetic = (
+        0.5
+        * AMU_A2_PER_FS2_eV
+        * np.einsum(
+            "i,nik->n", ATOMIC_MASSES_amu[list(WATER.numbers)], velocities.astype(float) ** 2
+        )
+    )
+    saved = zip(
+        part.read("saved_replica", ""),
+        part.read("saved_time", "ps"),
+        part.read("saved_kinetic_energy", "eV"),
+        strict=True,
+    )
+    compared = 0
+    for replica, time_ps, energy in saved:
+        (row,) = np.nonzero((owners == replica) & (np.abs(times - time_ps) < 1e-9))
+        assert len(row) == (replica < 2)
+        compared += len(row)
+        np.testing.assert_allclose(kinetic[row], energy, rtol=1e-5)
+    assert compared == 2 * 5
+    hurried = request(tmp_path, parts, "b" * 64, deadline_unix=time.time() - 1.0, **fine)
+    assert finished(hurried)["digest"] == result["digest"]
+
+
+def test_velocities_of_blocks_in_company_are_of_their_own_first_replicas(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    half = REPLICAS // 2
+    asked = []
+    for block in (0, 1):
+        key = {"arm": "s", "labels": 25, "seed": 0, "temperature_K": 500.0, "block": block}
+        what = request(
+            tmp_path, parts, "ab"[block] * 64, key=key, block_replicas=half, stretch_A=5.0,
+            velocity_stride_fs=5.0, velocity_replicas=1, criteria=("not_finite",),
+        )  # fmt: skip
+        asked.append(replace(what, settings={**what.settings, "replicas_in_block": half}))
+    for result in simulate_together([what.to_json() for what in asked]):
+        part = open_part(Path(result["path"]))
+        assert part.read("velocity_replica", "").tolist() == [0] * 21
+
+
+def test_without_a_stride_no_velocities_are_in_the_part(
+    tmp_path: Path, parts: dict[str, str]
+) -> None:
+    part = open_part(Path(finished(request(tmp_path, parts))["path"]))
+    assert not {"velocities", "velocity_time", "velocity_replica"} & part.units.keys()
+    assert not [key for key in part.metadata["dynamics"] if key.startswith("velocity")]
+    with pytest.raises(ValidationError, match="wants a velocity_stride_fs"):
+        DynamicsSettings(velocity_replicas=2)
+    with pytest.raises(ValidationError, match="velocity_stride_fs must be a whole number"):
+        DynamicsSettings(velocity_stride_fs=0.7)

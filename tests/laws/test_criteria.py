@@ -20,30 +20,31 @@ from apps.dynamics.settings import DynamicsSettings
 
 Judge = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
 
-# Methanol: C, O, three hydrogens on C, one on O.
-NUMBERS = torch.tensor([6, 8, 1, 1, 1, 1])
+# Methanol (C, O, three hydrogens on C, one on O), and a molecule of water apart from it.
+NUMBERS = torch.tensor([6, 8, 1, 1, 1, 1, 8, 1, 1])
 X = torch.tensor(
     [[0.0, 0, 0], [1.42, 0, 0], [-0.36, 1.03, 0], [-0.36, -0.51, 0.89], [-0.36, -0.51, -0.89],
-     [1.74, -0.90, 0]],
+     [1.74, -0.90, 0], [1.0, -4.0, 0.5], [1.96, -4.0, 0.5], [0.76, -4.93, 0.5]],
     dtype=torch.float64,
 )  # fmt: skip
-BONDS = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4], [1, 5]])
+BONDS = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4], [1, 5], [6, 7], [6, 8]])
 OTHERS = torch.tensor(
-    [[i, j] for i in range(6) for j in range(i + 1, 6) if [i, j] not in BONDS.tolist()]
+    [[i, j] for i in range(9) for j in range(i + 1, 9) if [i, j] not in BONDS.tolist()]
 )
 WATCHED = Watched(
     numbers=NUMBERS,
-    masses_amu=torch.tensor([12.011, 15.999, 1.008, 1.008, 1.008, 1.008], dtype=torch.float64),
+    masses_amu=torch.tensor([12.011, 15.999, *[1.008] * 4, 15.999, 1.008, 1.008]).double(),
     bonds=BONDS,
     bond_lengths_A=torch.linalg.vector_norm(X[BONDS[:, 0]] - X[BONDS[:, 1]], dim=-1),
     others=OTHERS,
     least_distances_A=torch.full((len(OTHERS),), 0.5, dtype=torch.float64),
     hot_eV=2.0,
     temperature_K=300.0,
+    molecule_of=torch.tensor([0] * 6 + [1] * 3),
     energy_line_eV=0.0,
     energy_bounds_eV=(-1.0, 1.0),
 )
-SETTINGS = DynamicsSettings()
+SETTINGS = DynamicsSettings(dissociation_A=4.5)  # less than half of the box below
 
 
 def moved(atom: int, by: tuple[float, float, float]) -> dict[str, Tensor]:
@@ -73,15 +74,18 @@ FLAGGED: dict[str, list[dict[str, Tensor]]] = {
     "stable": [moved(1, (0.55, 0, 0)), moved(1, (-0.55, 0, 0))],
     "stable_training": [moved(1, (0.3, 0, 0)), moved(1, (-0.3, 0, 0))],
     "mlipaudit": [moved(2, (0, 1.6, 0)), {"velocities": 0.2 * X}],
+    "fused": [moved(6, (0.74, 2.1, -0.5)), moved(6, (0.42, 5.6, -0.5))],
+    "bond_out_of_bounds": [moved(5, (0.6, -0.3, 0)), moved(5, (-0.2, 0.5, 0))],
+    "pair_too_close": [moved(6, (0.42, 5.6, -0.5)), moved(6, (0.42, 2.2, -0.5))],
     "valence": [moved(2, (1.9, -1.4, 0)), moved(2, (2.4, -1.8, 0.3))],
     "energy_runaway": [
-        {"energies": torch.tensor(energy, dtype=torch.float64)} for energy in (-7.0, 7.0, 1e6)
+        {"energies": torch.tensor(energy, dtype=torch.float64)} for energy in (-19.0, 19.0, 1e6)
     ],
     "nve_drift": [
         {"energies": torch.tensor(-3.5, dtype=torch.float64)},
         {"velocities": 0.01 * X},
     ],
-    "dissociated": [moved(5, (16.0, 0, 0)), moved(0, (-20.0, 0, 0))],
+    "dissociated": [moved(5, (5.5, 0, 0)), moved(0, (-6.0, 0, 0))],
 }
 """Replicas that each criterion must flag."""
 
@@ -147,6 +151,8 @@ def renamed(order: list[int], rng: np.random.Generator) -> tuple[PhasePoint, Wat
     place = torch.argsort(torch.tensor(order))
     bonds, others = (rng.permutation(len(pairs)) for pairs in (BONDS, OTHERS))
     fields = {n: getattr(MANY, n)[:, order] for n in ("positions", "velocities", "forces")}
+    molecules = WATCHED.molecule_of
+    assert molecules is not None
     watched = replace(
         WATCHED,
         numbers=NUMBERS[order],
@@ -155,6 +161,7 @@ def renamed(order: list[int], rng: np.random.Generator) -> tuple[PhasePoint, Wat
         bond_lengths_A=WATCHED.bond_lengths_A[bonds],
         others=place[OTHERS[others]],
         least_distances_A=WATCHED.least_distances_A[others],
+        molecule_of=molecules[order],
     )
     return replace(MANY, **fields), watched
 
@@ -298,6 +305,28 @@ def test_each_law_sees_who_breaks_it(law: str) -> None:
         holds(breaker)
     for name, tensor in vars(MANY).items():
         tensor.copy_(before[name])
+
+
+CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
+
+
+def law_of_images(judge: Judge) -> None:
+    """In a box, where each atom may be in an image of its own."""
+    boxed = replace(WATCHED, cell=CELL)
+    images = torch.from_numpy(np.random.default_rng(2).integers(-2, 3, X.shape)).double()
+    spread = replace(MANY, positions=MANY.positions + images @ CELL)
+    assert_same(judged(judge, watched=boxed), judged(judge, spread, boxed))
+    assert_same(judged(judge), judged(judge, watched=boxed))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_images_are_alike(name: str) -> None:
+    law_of_images(find_criterion(name).judge())
+
+
+def test_known_bad_distances_of_other_images_are_seen() -> None:
+    with pytest.raises(AssertionError):
+        law_of_images(along_x)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -20,6 +20,7 @@ from data_store.units import AMU_A2_PER_FS2_eV, BOLTZMANN_eV_PER_K
 
 OWN = ("not_finite", "bond_stretch", "close_contact", "hot", "large_force")
 PUBLISHED = ("mdsim", "stable", "stable_training", "mlipaudit")
+OF_BOXES = ("fused", "bond_out_of_bounds", "pair_too_close")
 REACTIVE = ("valence", "energy_runaway", "nve_drift", "dissociated")
 ALL = DynamicsSettings(criteria=OWN)
 X = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [0.0, 1.0, 0]]], dtype=torch.float64)
@@ -110,7 +111,7 @@ def test_a_system_without_bonds_or_others_is_watched_too() -> None:
 
 
 def test_built_in_criteria_are_those_and_asked_in_that_order() -> None:
-    assert tuple(BUILT_IN) == (*OWN, *PUBLISHED, *REACTIVE)
+    assert tuple(BUILT_IN) == (*OWN, *PUBLISHED, *OF_BOXES, *REACTIVE)
     backwards = DynamicsSettings(criteria=tuple(reversed(BUILT_IN)), ensemble="nve")
     assert backwards.criteria == tuple(BUILT_IN)
 

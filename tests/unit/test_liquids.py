@@ -257,7 +257,6 @@ def test_the_most_frequent_kind_is_started_from(tmp_path: Path) -> None:
     larger = replace(toy_boxes(5, seed=3), cells=1.1 * toy_boxes(5).cells)
     assert most_alike(concatenate([toy_boxes(4), larger])).tolist() == [4, 5, 6, 7, 8]
     plan = build_plan(spec(labels, tmp_path, GASES))
-    preflight(plan.spec)
     there = imported(plan, tmp_path)
     part = made(plan.the("starts"), tmp_path, there, starts_alike)
     structures = read_structures(part)
@@ -270,10 +269,19 @@ def test_the_most_frequent_kind_is_started_from(tmp_path: Path) -> None:
 
 
 def test_more_replicas_than_starts_of_one_kind_are_refused(tmp_path: Path) -> None:
-    labels = unrelated(*(of_hydrogen(atoms, 5) for atoms in (2, 3, 4, 5)))
-    found = spec(labels, tmp_path, GASES, dynamics={"replicas": 6, "block_replicas": 6})
+    narrower = replace(toy_boxes(8), cells=0.99 * toy_boxes(8).cells)
+    labels = unrelated(toy_boxes(8), narrower)
+    found = spec(labels, tmp_path, LIQUID, dynamics={"replicas": 6, "block_replicas": 6})
     with pytest.raises(InputError, match="of one kind"):
         preflight(found)
+
+
+def test_dynamics_is_of_boxes(tmp_path: Path) -> None:
+    """Labels in none are trained on; what starts is built then."""
+    labels = unrelated(of_hydrogen(2, 12), of_hydrogen(3, 20))
+    with pytest.raises(InputError, match="is in none"):
+        preflight(spec(labels, tmp_path, GASES))
+    preflight(spec(labels, tmp_path, {**GASES, "box_A": 12.0}))
 
 
 def test_a_model_knows_all_elements_of_a_mixture(tmp_path: Path) -> None:

@@ -208,6 +208,30 @@ def test_another_selection_is_another_series_of_labels() -> None:
     assert len({items.fingerprint for items in found if items}) == len(STRATEGIES)
 
 
+def test_a_strategy_that_asks_models_waits_for_the_pre_trainings_that_are_started_from() -> None:
+    two = {"pretraining__seeds": [0, 1], "finetuning__seeds": [0, 1]}
+    found = plan(labels__select="committee", **two)
+    models = tuple(part.fingerprint for part in found.of("pretrain"))
+    assert found.the("select").inputs["models"] == models
+    assert len(models) == 2
+    assert "models" not in plan(**two).the("select").inputs
+
+
+@pytest.mark.parametrize(
+    ("settings", "models"),
+    [
+        ({"labels__select": "committee"}, 1),
+        ({"labels__select": "committee", "pretraining__seeds": [0, 1]}, 1),
+        ({"labels__select": "d_optimal", "finetuning__arms": ["scratch"]}, 0),
+    ],
+)
+def test_a_strategy_that_asks_more_models_than_there_are_is_refused(
+    settings: dict[str, Any], models: int
+) -> None:
+    with pytest.raises(InputError, match=f"the campaign starts from {models}"):
+        plan(**settings)
+
+
 def test_unknown_strategies_list_the_valid() -> None:
     with pytest.raises(InputError, match=r"labels\.select = 'farthest'.*energy_stratified.*mean"):
         plan(labels__select="farthest")

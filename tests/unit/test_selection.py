@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from apps.contract import Request
-from apps.selection.registry import STRATEGIES, find_strategy
+from apps.potential.registry import make_potential
+from apps.potential.weights import save_bytes
+from apps.selection.registry import MODEL_STRATEGIES, STRATEGIES, ordered
 from apps.selection.task import FRAMES_PER_BLOCK, select, split, starts
 from data_store.columns import Column
 from data_store.errors import InputError
@@ -84,7 +86,20 @@ def test_the_order_is_the_strategys(tmp_path: Path, strategy: str) -> None:
 
 def test_a_strategy_that_is_none_lists_those_that_are() -> None:
     with pytest.raises(InputError, match=r"'energy_stratifed'.*\n.*farthest_point, random"):
-        find_strategy("energy_stratifed")
+        ordered("energy_stratifed", structures(3), SEED)
+
+
+@pytest.mark.parametrize("strategy", MODEL_STRATEGIES)
+def test_models_are_read_from_their_parts(tmp_path: Path, strategy: str) -> None:
+    models = [make_potential("painn", "small", [1, 8], 5.0, seed) for seed in (0, 1)]
+    kept = [
+        write_part(tmp_path, "pretrain", f"{k}", {}, {}, files={"model.safetensors": save_bytes(m)})
+        for k, m in enumerate(models)
+    ]
+    pool = structures(30)
+    inputs = {"candidates": [part_of(tmp_path, "candidates", pool)], "models": kept}
+    found = made(select, tmp_path, {"select": strategy}, inputs).read("order", "")
+    np.testing.assert_array_equal(found, ordered(strategy, pool, SEED, models))
 
 
 def order_part(root: Path, name: str, order: np.ndarray) -> Part:
