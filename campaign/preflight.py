@@ -133,11 +133,20 @@ def _check_box(spec: CampaignSpec, molecules: list[Molecule]) -> None:
 
 
 def _check_labels_of_several(spec: CampaignSpec, molecules: list[Molecule]) -> None:
-    from apps.labeling.published import check_labels_of
+    from apps.labeling.channel_choice import read_channels
+    from apps.labeling.published import check_labels_of, check_made_of
     from apps.labeling.surface import check_one_method
 
     labels = spec.labels
     paths = [Path(path) for path in (labels.file, labels.test_file) if path]
+    if labels.channels is not None:
+        structures, _, choice = read_channels(paths[0], **labels.choice())
+        chosen = [structures.take(rows) for rows in (choice.train, choice.test)]
+        for some in chosen:
+            check_made_of(spec.system.kind, paths[0], some, molecules)
+        check_one_method(paths, labels.same_method)
+        _check_counts(spec, *chosen)
+        return
     brought = [
         check_labels_of(spec.system.kind, path, molecules, **labels.relation()) for path in paths
     ]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_store.errors import StoreError
+from data_store.formulas import hill_formula
 from data_store.units import SYMBOLS
 
 __all__ = ["UNCONNECTED", "Molecule"]
@@ -96,10 +97,7 @@ class Molecule:
     @property
     def formula(self) -> str:
         """Composition in Hill order (C, H, then the rest)."""
-        counts = Counter(self.symbols)
-        first = [s for s in ("C", "H") if s in counts] if "C" in counts else []
-        order = first + sorted(set(counts) - set(first))
-        return "".join(s + (str(counts[s]) if counts[s] > 1 else "") for s in order)
+        return hill_formula(Counter(self.symbols))
 
     def bond_distance_matrix(self) -> NDArray[np.int64]:
         """Bonds on the shortest path between each two atoms, (N, N); `UNCONNECTED` where none."""

@@ -37,11 +37,12 @@ class Run:
     start : int
         Index of the starting structure among the campaign's starts; pairs replicas across arms.
     outcome : {"survived", "failed", "censored"}
-        Reached the step budget; met a failure criterion; was ended by the walltime.
+        Reached the step budget; met a failure criterion; was ended by something else: the walltime,
+        or a criterion that ends the watch without being a failure.
     time_ps : float
         Exposure: the time of the check that saw the failure, or the end of observation.
     cause : str
-        Name of the criterion, empty unless failed.
+        Name of the criterion: of what failed, or of what was censored by one; else empty.
     atoms : tuple of int
         The atoms that decided (at most four), may be empty.
     value : float
@@ -64,7 +65,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise StoreError(f"run outcome {self.outcome!r}", f"valid: {', '.join(OUTCOMES)}")
-        if (self.outcome == "failed") != bool(self.cause):
+        contradiction = {"failed": not self.cause, "survived": bool(self.cause), "censored": False}
+        if contradiction[self.outcome]:
             raise StoreError(f"run {self.replica}: outcome {self.outcome}, cause {self.cause!r}")
         if not np.isfinite(self.time_ps) or self.time_ps < 0:
             raise StoreError(f"run {self.replica}: exposure of {self.time_ps} ps")

@@ -10,6 +10,7 @@ host. Since when a condition has held that must last is the engine's to know
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.findings import Finding, Units, no_atoms, nothing_found
 from apps.dynamics.images import nearest_images, nearest_pairs
 from apps.dynamics.integrators import PhasePoint
-from apps.dynamics.lasting import Since, lasted, lasting_steps
+from apps.dynamics.lasting import Since, changed, lasted, lasting_steps
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.thermal import kinetic_energy
 
@@ -66,6 +67,11 @@ class Watched:
         are then those of nearest images.
     molecule_of : Tensor of int64, shape (N,), or None
         Which molecule of a box an atom belongs to, numbered from 0.
+    energy_line_eV : float
+        Energy of this composition on the line through the labels (`apps.dynamics.energy_bounds`);
+        not a number where there is none.
+    energy_bounds_eV : tuple of float
+        Least and largest plausible potential energy above that line, in eV per atom.
     """
 
     numbers: Tensor
@@ -78,6 +84,8 @@ class Watched:
     temperature_K: float
     cell: Tensor | None = None
     molecule_of: Tensor | None = None
+    energy_line_eV: float = math.nan
+    energy_bounds_eV: tuple[float, float] = (-math.inf, math.inf)
 
 
 def worst_bond(point: PhasePoint, watched: Watched) -> tuple[Tensor, Tensor]:
@@ -185,7 +193,8 @@ def first_failure(
     step : int
         Of this check.
     since : dict of str to Tensor, optional
-        Since when conditions that must last have held; changed in place.
+        What is kept between checks: since when conditions that must last have held, and values at
+        the first check; changed in place.
 
     Returns
     -------
@@ -204,6 +213,10 @@ def first_failure(
         if steps := lasting_steps(record, settings):
             before = since.get(record.name)
             finding, since[record.name] = lasted(finding, steps, step, before)
+        elif record.largest_change:
+            bound = float(dict(settings)[record.largest_change])
+            before = since.get(record.name)
+            finding, since[record.name] = changed(finding, bound, before)
         new = finding.failed & (cause < 0)
         cause = torch.where(new, place, cause)
         value = torch.where(new, finding.value, value)

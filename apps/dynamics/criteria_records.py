@@ -53,6 +53,11 @@ class Criterion:
     lasting_fs : float or str
         Time for which the condition must hold without a break, at every check, before the replica
         has failed; or the key of ``[dynamics]`` that holds it. 0: it has failed at once.
+    largest_change : str
+        Key of ``[dynamics]`` that holds by how much the value may differ from that at the first
+        check; then the function's verdict is not asked for. Empty: the value judges itself.
+    censors : bool
+        Whether it ends a replica's watch without being a failure: then the run is right-censored.
 
     Raises
     ------
@@ -67,6 +72,8 @@ class Criterion:
     threshold: str
     function: str
     lasting_fs: float | str = 0.0
+    largest_change: str = ""
+    censors: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -145,6 +152,7 @@ def _in_words(value: object) -> object:
 _OWN = "apps.dynamics.criteria:"
 _BOXES = "apps.dynamics.criteria_boxes:"
 _PUBLISHED = "apps.dynamics.criteria_published:"
+_REACTIVE = "apps.dynamics.criteria_reactive:"
 
 BUILT_IN: dict[str, Criterion] = {
     criterion.name: criterion
@@ -251,6 +259,45 @@ BUILT_IN: dict[str, Criterion] = {
             "",
             "< {pair_bounds_A} Å",
             _BOXES + "pair_too_close",
+        ),
+        Criterion(
+            "valence",
+            "A hydrogen has more than one bond or an oxygen more than two, for longer than any "
+            "saddle lasts; bonded is what is closer than 0.927 (H–H), 1.212 (O–H), 1.830 Å (O–O).",
+            "bonds",
+            "",
+            "H > 1, O > 2 bonds at each check for {valence_fs:g} fs",
+            _REACTIVE + "valence",
+            lasting_fs="valence_fs",
+        ),
+        Criterion(
+            "energy_runaway",
+            "The potential energy is below that of all labels, or above, by more than a margin; "
+            "other compositions are compared by what they have above a line through all labels.",
+            "eV/atom",
+            "",
+            "< lowest label − {energy_below_eV_per_atom:g} eV/atom; > highest label + "
+            "{energy_above_eV_per_atom:g} eV/atom",
+            _REACTIVE + "energy_runaway",
+        ),
+        Criterion(
+            "nve_drift",
+            "The total energy, which no thermostat changes, differs from that at the start.",
+            "eV/atom",
+            "",
+            "change > {drift_eV_per_atom:g} eV/atom",
+            _REACTIVE + "nve_drift",
+            largest_change="drift_eV_per_atom",
+        ),
+        Criterion(
+            "dissociated",
+            "A fragment is further than a distance from all others, which ends the watch and is no "
+            "failure.",
+            "Å",
+            "",
+            "> {dissociation_A:g} Å; right-censored",
+            _REACTIVE + "dissociated",
+            censors=True,
         ),
     )
 }

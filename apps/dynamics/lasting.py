@@ -24,11 +24,12 @@ from apps.dynamics.criteria_records import Criterion
 from apps.dynamics.findings import Finding, Units
 from apps.dynamics.settings import DynamicsSettings
 
-__all__ = ["Since", "lasted", "lasting_steps"]
+__all__ = ["Since", "changed", "lasted", "lasting_steps"]
 
 Since = dict[str, Tensor]
 """By name of a criterion: step of the check since which each unit's condition has held, (R, K)
-int64; −1 where it does not hold."""
+int64; −1 where it does not hold. Of a criterion that judges a change: the value at the first check,
+(R,)."""
 
 
 def lasting_steps(criterion: Criterion, settings: DynamicsSettings) -> int:
@@ -71,6 +72,29 @@ def lasted(finding: Finding, steps: int, step: int, since: Tensor | None) -> tup
     atoms = units.atoms.expand(len(held), count, 2)
     atoms = atoms.gather(1, longest[:, :, None].expand(-1, 1, 2))[:, 0]
     return Finding(failed, value, atoms), since
+
+
+def changed(finding: Finding, bound: float, start: Tensor | None) -> tuple[Finding, Tensor]:
+    """What has changed by more than a bound since the first check, and the values at that one.
+
+    Parameters
+    ----------
+    finding : Finding
+        Of this check: its value is what may not change.
+    bound : float
+        In the unit of that value.
+    start : Tensor, shape (R,), or None
+        Values at the first check; None where this is the first.
+
+    Returns
+    -------
+    Finding
+        Its value is the change.
+    Tensor, shape (R,)
+    """
+    start = finding.value if start is None else start
+    change = finding.value - start
+    return Finding(change.abs() > bound, change, finding.atoms), start
 
 
 def _whole(finding: Finding) -> Units:

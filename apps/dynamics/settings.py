@@ -27,6 +27,11 @@ _OF_CRITERIA: dict[str, frozenset[str]] = {
     "bond_bounds_A": frozenset({"bond_out_of_bounds"}),
     "bond_bounds_fs": frozenset({"bond_out_of_bounds"}),
     "pair_bounds_A": frozenset({"pair_too_close"}),
+    "valence_fs": frozenset({"valence"}),
+    "energy_below_eV_per_atom": frozenset({"energy_runaway"}),
+    "energy_above_eV_per_atom": frozenset({"energy_runaway"}),
+    "drift_eV_per_atom": frozenset({"nve_drift"}),
+    "dissociation_A": frozenset({"dissociated"}),
 }
 """Keys younger than parts that are made, and the criteria that use them: where none of these is
 declared, the key is in no identity."""
@@ -106,6 +111,21 @@ class DynamicsSettings(BaseModel):
     pair_bounds_A: dict[str, Distance] = {"O-O": 2.0}
     """pair_too_close: least distance in Å of two atoms, bonded or not, by pair of elements; other
     pairs are not watched. An O–O bond is shorter than the default: for those, give another."""
+
+    valence_fs: float = Field(default=50.0, ge=0.0)
+    """valence: time in fs for which an atom must have too many bonds."""
+
+    energy_below_eV_per_atom: float = Field(default=0.2, ge=0.0)
+    """energy_runaway: how far below the lowest label, in eV per atom."""
+
+    energy_above_eV_per_atom: float = Field(default=1.0, ge=0.0)
+    """energy_runaway: how far above the highest label, in eV per atom."""
+
+    drift_eV_per_atom: float = Field(default=0.02, gt=0.0)
+    """nve_drift: largest change of the total energy since the start, in eV per atom."""
+
+    dissociation_A: float = Field(default=15.0, gt=0.0)
+    """dissociated: least distance of a fragment from all others, in Å."""
 
     compact_every_steps: int = Field(default=100, gt=0)
     """Steps between moments at which failed replicas leave the batch."""
@@ -191,6 +211,14 @@ class DynamicsSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _drift_without_a_thermostat(self) -> DynamicsSettings:
+        if "nve_drift" in self.criteria and self.ensemble != "nve":
+            raise ValueError(
+                'criterion nve_drift wants ensemble = "nve": a thermostat changes the total energy'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _biased_at_a_temperature(self) -> DynamicsSettings:
         if self.metadynamics is not None and self.ensemble != "langevin":
             raise ValueError(
@@ -198,6 +226,11 @@ class DynamicsSettings(BaseModel):
                 "its heights need a temperature"
             )
         return self
+
+    @property
+    def reactive(self) -> bool:
+        """Whether bonds may break and form: then no bond is known, and all pairs are contacts."""
+        return "valence" in self.criteria
 
     def steps_of(self, time_fs: float) -> int:
         """Number of time steps in a time."""

@@ -22,7 +22,14 @@ from data_store.molecules import Molecule
 from data_store.structures import Structures
 from data_store.units import COVALENT_RADII_A, SYMBOLS
 
-__all__ = ["BONDED_WITHIN", "System", "bonds_of", "reference_lengths", "system_of"]
+__all__ = [
+    "BONDED_WITHIN",
+    "System",
+    "bonds_of",
+    "reactive_system",
+    "reference_lengths",
+    "system_of",
+]
 
 Array = NDArray[np.float64]
 Pairs = NDArray[np.int64]
@@ -100,6 +107,21 @@ def system_of(molecules: Sequence[Molecule], starts: Structures) -> System:
     )
 
 
+def reactive_system(molecules: Sequence[Molecule], starts: Structures) -> System:
+    """System of starts whose bonds may break: none are known, in a box or not.
+
+    Raises
+    ------
+    InputError
+        If starts differ in what they must share, or a box is not periodic in all directions.
+    """
+    boxed = bool(starts.pbc.any())
+    _refuse_unlike(starts, boxed)
+    numbers, none = starts.numbers_of(0).astype(np.int64), np.zeros((0, 2), dtype=np.int64)
+    cell = np.asarray(starts.cells[0]) if boxed else None
+    return System(tuple(molecules), numbers, none, (), np.zeros(len(numbers), np.int64), cell)
+
+
 def _isolated(molecules: Sequence[Molecule]) -> System:
     if len(molecules) != 1:
         raise InputError(
@@ -113,7 +135,7 @@ def _isolated(molecules: Sequence[Molecule]) -> System:
     return System((molecule,), numbers, bonds, (), np.zeros(len(numbers), dtype=np.int64), None)
 
 
-def _refuse_unlike(starts: Structures) -> None:
+def _refuse_unlike(starts: Structures, boxed: bool = True) -> None:
     hint = "starts of one campaign have the same atoms, in one order, and the same box"
     counts = starts.atom_counts
     for index in range(len(starts)):
@@ -121,7 +143,7 @@ def _refuse_unlike(starts: Structures) -> None:
             starts.numbers_of(index), starts.numbers_of(0)
         ):
             raise InputError(f"start {index} has other atoms than the first", hint)
-        if not starts.pbc[index].all():
+        if boxed and not starts.pbc[index].all():
             axes = starts.pbc[index].tolist()
             raise InputError(f"the box of start {index} is periodic along {axes}, not all", hint)
         if not np.array_equal(starts.cells[index], starts.cells[0]):

@@ -11,17 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.contract import Request, Result
+from apps.dynamics.criteria_registry import find_criterion
 from apps.dynamics.hill_columns import hill_columns, hills_record
 from apps.dynamics.metadynamics_settings import check_variables
 from apps.dynamics.run_columns import last_frame_columns, saved_columns, velocity_columns
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.sources import Forces, ForcesOf, forces_of_method, forces_of_model
-from apps.dynamics.systems import System, system_of
-from apps.dynamics.watching import contact_limits, reference_bond_lengths, watched_of
+from apps.dynamics.systems import System, reactive_system, system_of
+from apps.dynamics.watching import (
+    contact_limits,
+    reference_bond_lengths,
+    watched_of,
+    with_plausible_energies,
+)
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.parts import Part, write_part
-from data_store.runs import Run, runs_to_columns
+from data_store.runs import OUTCOMES, Outcome, Run, runs_to_columns
 from data_store.streams import stream_seed
 from data_store.structure_parts import read_structures
 
@@ -126,9 +132,10 @@ def _members(reqs: list[Request], forces_of: ForcesOf) -> tuple[Forces, list[Any
     steps = settings.steps_of(settings.length_ps * 1000.0)
     forces = forces_of(reqs[0], system, torch.cat(starts), steps)
     (labels,), (split,) = reqs[0].input_parts("labels"), reqs[0].input_parts("split")
-    training = read_structures(labels).take(split.read("train", ""))
-    temperature_K = float(reqs[0].key["temperature_K"])
+    labelled, temperature_K = read_structures(labels), float(reqs[0].key["temperature_K"])
+    training = labelled.take(split.read("train", ""))
     watched, unlabelled = watched_of(system, training, settings, temperature_K, forces.device)
+    watched = with_plausible_energies(watched, system.numbers, labelled, settings)
     forces.recorded.update(_box_record(system, unlabelled))
     members = []
     for req, own in zip(reqs, starts, strict=True):
@@ -145,6 +152,8 @@ def _settings(req: Request) -> DynamicsSettings:
 def _system(req: Request) -> System:
     prepared, (starts,) = req.input_parts("molecule"), req.input_parts("starts")
     molecules = [Molecule.from_json(part.metadata["molecule"]) for part in prepared]
+    if _settings(req).reactive:
+        return reactive_system(molecules, read_structures(starts))
     return system_of(molecules, read_structures(starts))
 
 
@@ -214,17 +223,10 @@ def _runs(req: Request, block: Any, state: Any) -> list[Run]:
         if failure is None:
             runs.append(Run(number, number, "survived", settings.length_ps))
             continue
-        runs.append(
-            Run(
-                number,
-                number,
-                "failed",
-                failure.step * settings.timestep_fs * 1e-3,
-                settings.criteria[failure.cause],
-                failure.atoms,
-                failure.value,
-            )
-        )
+        time_ps = failure.step * settings.timestep_fs * 1e-3
+        cause = settings.criteria[failure.cause]
+        outcome: Outcome = "censored" if find_criterion(cause).censors else "failed"
+        runs.append(Run(number, number, outcome, time_ps, cause, failure.atoms, failure.value))
     return runs
 
 
@@ -232,8 +234,10 @@ def _failures(part: Part) -> dict[str, float]:
     times, outcomes = part.read("run_time", "ps"), part.read("run_outcome", "")
     found = {
         "replicas": float(len(times)),
-        "failures": float((outcomes == 1).sum()),
+        "failures": float((outcomes == OUTCOMES.index("failed")).sum()),
         "exposure_ps": float(times.sum()),
     }
     hills: Any = part.metadata.get("hills")
+    if censored := int((outcomes == OUTCOMES.index("censored")).sum()):
+        found["censored"] = float(censored)
     return found | ({"hills_left_out": float(hills["left_out"])} if hills else {})

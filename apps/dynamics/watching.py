@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apps.dynamics.energy_bounds import plausible_energies
 from apps.dynamics.settings import DynamicsSettings
 from apps.dynamics.systems import System, reference_lengths
 from data_store.molecules import Molecule
@@ -16,7 +18,12 @@ from data_store.units import COVALENT_RADII_A, ATOMIC_MASSES_amu, BOLTZMANN_eV_P
 if TYPE_CHECKING:
     from apps.dynamics.criteria import Watched
 
-__all__ = ["contact_limits", "reference_bond_lengths", "watched_of"]
+__all__ = [
+    "contact_limits",
+    "reference_bond_lengths",
+    "watched_of",
+    "with_plausible_energies",
+]
 
 Array = NDArray[np.float64]
 
@@ -44,7 +51,9 @@ def watched_of(
     from apps.dynamics.criteria import Watched
 
     boxed, without = system.cell is not None, 0
-    if boxed:
+    if not len(system.bonds):
+        lengths = np.zeros(0)
+    elif boxed:
         lengths, without = reference_lengths(system, labels)
     else:
         lengths = reference_bond_lengths(labels.dense_positions(), system.bonds)
@@ -67,6 +76,21 @@ def watched_of(
         molecule_of=there(system.molecule_of) if boxed else None,
     )
     return watched, without
+
+
+def with_plausible_energies(
+    watched: Watched,
+    numbers: NDArray[np.int64],
+    labels: Structures,
+    settings: DynamicsSettings,
+) -> Watched:
+    """Same, with the energies that `energy_runaway` allows, by all labels, where it is declared."""
+    if "energy_runaway" not in settings.criteria:
+        return watched
+    line, bounds = plausible_energies(
+        labels, numbers, settings.energy_below_eV_per_atom, settings.energy_above_eV_per_atom
+    )
+    return replace(watched, energy_line_eV=line, energy_bounds_eV=bounds)
 
 
 def reference_bond_lengths(positions: NDArray[Any], bonds: NDArray[np.int64]) -> Array:

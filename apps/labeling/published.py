@@ -19,7 +19,7 @@ from data_store.molecules import Molecule
 from data_store.structures import Structures
 from data_store.units import SYMBOLS
 
-__all__ = ["check_labels_of", "read_labels"]
+__all__ = ["check_labels_of", "check_made_of", "read_labels"]
 
 
 def read_labels(
@@ -82,12 +82,25 @@ def check_labels_of(
         of one composition differ in charge or multiplicity.
     """
     structures = read_labels(path, **relation)
+    check_made_of(kind, path, structures, molecules)
+    return structures
+
+
+def check_made_of(
+    kind: str, path: Path, structures: Structures, molecules: Sequence[Molecule]
+) -> None:
+    """Refuse structures that are not made of these molecules; as `check_labels_of`.
+
+    Raises
+    ------
+    InputError
+        Naming the frame.
+    """
     _check_elements(path, structures, molecules)
     if kind == "liquid":
         _check_whole_molecules(path, structures, molecules[0])
     for rows in _alike(structures):
         _check_one_spin(path, structures, rows)
-    return structures
 
 
 def _check_elements(path: Path, structures: Structures, molecules: Sequence[Molecule]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from apps.labeling.channels import CHANNEL_TABLES
 from apps.labeling.names import OF_TBLITE, labeler_names
 from data_store.errors import unknown_name
 
@@ -79,6 +80,18 @@ class LabelSettings(MethodSettings):
     """Frames closer than this (mass-weighted root mean square displacement, Å), or so in a chain,
     go to one side of every split: for files that are a trajectory shuffled."""
 
+    channels: str | None = None
+    """Table of reaction channels that the frames of file name by ``rxn=…``
+    (`apps.labeling.channels`): from it come spins and what is related; frames along paths, and
+    channels held out, are the test set."""
+
+    surfaces: dict[str, int] = Field(default_factory=dict)
+    """Multiplicity to train on, by formula in Hill order, where a composition of channels lies on
+    several spin surfaces."""
+
+    held_out_channels: tuple[str, ...] = ()
+    """Channels that no pool holds, to test on."""
+
     limit_s: float | None = Field(default=None, gt=0.0)
     """Wall time that a label may take; a longer one is stopped and tried again with twice as
     much."""
@@ -112,6 +125,16 @@ class LabelSettings(MethodSettings):
         return order | (
             {} if self.alike_within_A is None else {"alike_within_A": self.alike_within_A}
         )
+
+    def choice(self) -> dict[str, Any]:
+        """What is said of channels, by name; empty where nothing is."""
+        if self.channels is None:
+            return {}
+        return {
+            "channels": self.channels,
+            "surfaces": dict(sorted(self.surfaces.items())),
+            "held_out_channels": sorted(self.held_out_channels),
+        }
 
     @property
     def computed(self) -> bool:
@@ -150,6 +173,7 @@ class LabelSettings(MethodSettings):
             raise ValueError('file and test_file belong to source = "file"')
         if self.computed and (self.in_time_order or self.alike_within_A is not None):
             raise ValueError('in_time_order and alike_within_A belong to source = "file"')
+        self._check_channels()
         if self.in_time_order and self.alike_within_A is not None:
             raise ValueError(
                 "give either in_time_order or alike_within_A: both say what belongs together"
@@ -160,6 +184,23 @@ class LabelSettings(MethodSettings):
                 "labeler; of a file, all is used"
             )
         return self
+
+    def _check_channels(self) -> None:
+        if self.channels is None:
+            if self.surfaces or self.held_out_channels:
+                raise ValueError(
+                    'surfaces and held_out_channels want channels = "…": '
+                    + ", ".join(CHANNEL_TABLES)
+                )
+            return
+        _known("table of channels", self.channels, {name: name for name in CHANNEL_TABLES})
+        if self.computed:
+            raise ValueError('channels belong to source = "file"')
+        if self.test_file or self.in_time_order or self.alike_within_A is not None:
+            raise ValueError(
+                "channels say what tests and which frames are related: leave out test_file, "
+                "in_time_order and alike_within_A"
+            )
 
 
 def _known(kind: str, name: str, valid: dict[str, str]) -> str:

@@ -46,6 +46,7 @@ from campaign.cli.package import package
 from campaign.cli.plan import plan
 from campaign.cli.sites import sites
 from campaign.cli.teachers import teachers
+from campaign.plan.channels import channels_in_words
 from campaign.plan.power import power_of
 from campaign.plan.system import WITHOUT_LABELS, in_words
 from campaign.templates import templates
@@ -108,6 +109,8 @@ def validate(
     console.print(f"{campaign.file} is valid; a launch makes: {counted}", soft_wrap=True)
     if plan.spec.several:
         console.print(in_words(plan.spec.system, plan.spec.sampling), soft_wrap=True)
+    if (said_of := channels_in_words(plan.spec)) is not None:
+        console.print(said_of, soft_wrap=True)
     if not plan.spec.labelled:
         console.print(WITHOUT_LABELS, soft_wrap=True)
     elif len(plan.spec.finetuning.arms) > 1:

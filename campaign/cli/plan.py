@@ -27,6 +27,7 @@ from campaign.cli.options import (
     say,
 )
 from campaign.costs.prediction import foresee
+from campaign.plan.channels import channels_in_words
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
 from campaign.plan.system import WITHOUT_LABELS, in_words
 from campaign.plan.work import work_by_pool
@@ -82,6 +83,8 @@ def plan(
     if built.spec.several:
         said = in_words(built.spec.system, built.spec.sampling)
         console.print(said, highlight=False, soft_wrap=True)
+    if (said_of := channels_in_words(built.spec)) is not None:
+        console.print(said_of, highlight=False, soft_wrap=True)
     if not built.spec.labelled:
         console.print(WITHOUT_LABELS, highlight=False, soft_wrap=True)
         return

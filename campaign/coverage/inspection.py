@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from campaign.coverage.distances import alike, all_distances, shortest_contacts
 from campaign.coverage.duplicates import MOST_COMPARED, NEAR_A, Duplicates
 from campaign.coverage.measures import Coverage
+from data_store.formulas import hill_formula
 from data_store.molecules import Molecule
 from data_store.structures import Structures
 from data_store.units import SYMBOLS
@@ -45,10 +46,7 @@ class Inspection:
 
 def formula_of(numbers: NDArray[Any]) -> str:
     """Composition in Hill order (C, H, then the rest)."""
-    counts = Counter(SYMBOLS[int(number)] for number in numbers)
-    first = [s for s in ("C", "H") if s in counts] if "C" in counts else []
-    order = first + sorted(set(counts) - set(first))
-    return "".join(s + (str(counts[s]) if counts[s] > 1 else "") for s in order)
+    return hill_formula(Counter(SYMBOLS[int(number)] for number in numbers))
 
 
 def inspect_structures(

@@ -134,6 +134,8 @@ def _boxes(spec: CampaignSpec, teach: Teaching) -> PlannedPart:
 def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
     """Labels, computed or imported, and the test labels where there is a file of them."""
     labels, seed = spec.labels, spec.campaign.seed
+    if labels.channels is not None:
+        return _channels(spec, teach)
     if not labels.computed:
         settings = labels.relation() | ({"kind": spec.system.kind} if spec.several else {})
         found = [
@@ -178,6 +180,25 @@ def _labels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[Plan
         not_science=LIMITS,
     )
     return computed, []
+
+
+def _channels(spec: CampaignSpec, teach: Teaching) -> tuple[PlannedPart, list[PlannedPart]]:
+    """Labels of reaction channels, and of those of the same file what tests."""
+    file = brought(spec.labels.file)
+    label, test = (
+        planned_part(
+            stage,
+            f"imported {role}",
+            spec.labels.choice() | {"kind": spec.system.kind},
+            spec.campaign.seed,
+            key={"role": role},
+            inputs={"molecule": teach.molecules},
+            files={"labels": file} if file else {},
+            function="apps.labeling.channel_task:import_channels",
+        )
+        for stage, role in (("label", "labels"), ("test", "test"))
+    )
+    return label, [test]
 
 
 def _split(

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from campaign.coverage.dynamics import dynamics_rows
 from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
+from campaign.report.channel_set import ChannelSet
 from campaign.report.coverage import shown_to_the_student
 from campaign.report.free_energy import biased_block
 from campaign.report.gallery import Block, first_failures, limits_of
@@ -35,6 +38,7 @@ from campaign.report.liquid_inputs import Liquid
 from campaign.report.liquid_reference import reference_of_labels
 from campaign.report.predicted import predicted_rows
 from campaign.report.rdf_file import read_rdf
+from campaign.report.species import REACTIVE, species_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.report.subject import Subject, of_the_same_atoms, subject_of
 from campaign.workspace import Workspace
@@ -109,6 +113,10 @@ def collect(plan: Plan, workspace: Workspace, rdf: Path | None = None) -> Report
                 )
             )
         ],
+        channels=_channels(made),
+        species=species_rows(blocks, np.array(molecule.numbers), cell_A)
+        if REACTIVE in plan.spec.dynamics.criteria
+        else [],
         control=_control(plan.spec.control.method, made),
         cost=_cost(events),
         predicted=predicted_rows(events),
@@ -247,6 +255,17 @@ def _liquid(made: _Made, blocks: list[Block], rdf: Path | None) -> Liquid | None
     return liquid_of(blocks, reference_of_labels(labels, part.metadata["numbers"], frames))
 
 
+def _channels(made: _Made) -> ChannelSet | None:
+    """Channels of the test set; None where labels name none."""
+    for _, part in made.parts("test"):
+        said: Any = part.metadata.get("channels")
+        if said is not None:
+            names = [said["names"][code] for code in part.read("channel", "")]
+            structures, on_path = read_structures(part), part.read("on_path", "")
+            return ChannelSet.of(structures, names, on_path, said["table"], said["held_out"])
+    return None
+
+
 def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
     """Core-hours, items and peak memory per stage; what was lost is not known and noted apart."""
     seconds: Counter[str] = Counter()
@@ -309,7 +328,9 @@ def _quarantined(plan: Plan, workspace: Workspace) -> Iterator[str]:
 
 def _left_out(made: _Made) -> Iterator[str]:
     for _, part in made.parts("label"):
-        reasons = Counter(item["reason"] for item in part.metadata["left_out"])
+        reasons: Counter[str] = Counter()
+        for item in part.metadata["left_out"]:
+            reasons[item["reason"]] += item.get("count", 1)
         yield from (f"{n} labels left out: {reason}" for reason, n in reasons.items())
 
 

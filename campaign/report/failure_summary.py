@@ -29,6 +29,9 @@ def failure_summary(runs: Sequence[Run]) -> dict[str, Any]:
         "replicas": len(runs),
         "failures": failures,
         "censored": sum(run.outcome == "censored" for run in runs),
+        "censored_causes": dict(
+            sorted(Counter(r.cause for r in runs if r.outcome == "censored" and r.cause).items())
+        ),
         "exposure_ps": round(exposure, 6),
         "rate_per_ns": rate.value,
         "rate_interval_per_ns": rate.interval,

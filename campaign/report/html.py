@@ -14,6 +14,12 @@ import jinja2
 
 from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.channels import (
+    channel_results,
+    channel_table,
+    channels_figure,
+    enough_in_words,
+)
 from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
@@ -24,6 +30,7 @@ from campaign.report.liquid_inputs import Liquid
 from campaign.report.liquid_rows import liquid_json, runs_with_structure
 from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
+from campaign.report.species import species_figure
 from campaign.report.structure import distances_figure
 
 __all__ = ["draw_figures", "interval_in_words", "number_in_words", "render_html"]
@@ -60,6 +67,8 @@ def render_html(
         control=[_control_in_words(row) for row in found["control"]],
         probes=probe_table(found["probes"], _control_probes(inputs)) if found["probes"] else [],
         probed_changes=SHOWN_A,
+        channels=channel_table(found["channels"]) if found["channels"] else [],
+        enough=[enough_in_words(row) for row in (found["channels"] or {}).get("enough", [])],
         settings=_settings(inputs.settings),
     )
 
@@ -124,6 +133,11 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
     if inputs.liquid is not None:
         drawn |= _liquid_figures(inputs, inputs.liquid)
+    reactions = channel_results(inputs.channels, inputs.parity)
+    if reactions and reactions["curve"]:
+        drawn["channels"] = plots.svg(channels_figure(reactions))
+    if inputs.species:
+        drawn["species"] = plots.svg(species_figure(inputs.species))
     if any("force_label" in values for values in inputs.parity.values()):
         drawn["parity"] = plots.png(plots.parity_figure(inputs))
     if inputs.coverage is not None and inputs.coverage.tiers:

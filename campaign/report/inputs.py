@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apps.dynamics.metadynamics_settings import MetadynamicsSettings
 from campaign.coverage.measures import Coverage
+from campaign.report.channel_set import ChannelSet
 from campaign.statistics.distances import count_distances
 from campaign.statistics.free_energy import Hills
 from data_store.molecules import Molecule
@@ -235,6 +236,10 @@ class ReportInputs:
         Blocks of dynamics with a bias.
     liquid : Liquid or None
         Where boxes were simulated.
+    channels : ChannelSet or None
+        Reaction channels of the test set.
+    species : list of dict
+        Species over time, where bonds may break (`campaign.report.species`).
     cost : dict of str to StageCost
     predicted : list of dict
         Node-hours predicted and taken (`campaign.report.predicted`).
@@ -266,6 +271,8 @@ class ReportInputs:
     control: Control | None = None
     biased: list[BiasedBlock] = field(default_factory=list)
     liquid: Liquid | None = None
+    channels: ChannelSet | None = None
+    species: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, StageCost] = field(default_factory=dict)
     predicted: list[dict[str, Any]] = field(default_factory=list)
     expert_calls: int = 0

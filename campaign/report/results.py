@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.channels import channel_results
 from campaign.report.failure_summary import failure_summary
 from campaign.report.failures import failure_kinds
 from campaign.report.free_energy import free_energy_rows
@@ -54,6 +55,8 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "free_energy": list(free_energy_rows(inputs.biased)),
         "liquid": liquid_json(inputs.liquid) if inputs.liquid else None,
+        "channels": channel_results(inputs.channels, inputs.parity),
+        "species": inputs.species,
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
         "predicted": inputs.predicted,
         "expert_calls": inputs.expert_calls,

@@ -153,6 +153,27 @@ def _teacher_checks(spec: CampaignSpec) -> Iterator[Problem]:
         )
 
 
+_OF_BONDS = ("bond_stretch", "mdsim", "stable", "stable_training", "mlipaudit")
+
+
+def _reactive_checks(spec: CampaignSpec) -> Iterator[Problem]:
+    """Yield what is wrong with criteria where bonds may break."""
+    criteria = spec.dynamics.criteria
+    if spec.dynamics.reactive and (of_bonds := [name for name in _OF_BONDS if name in criteria]):
+        yield Problem(
+            "dynamics.criteria",
+            str(list(criteria)),
+            f"with valence bonds may break, and {', '.join(of_bonds)} would find none: leave out "
+            "one or the other",
+        )
+    if "dissociated" in criteria and spec.system.has_box:
+        yield Problem(
+            "dynamics.criteria",
+            str(list(criteria)),
+            "nothing is far from all else in a periodic box: leave out dissociated",
+        )
+
+
 def _selection_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong with the strategy of selection, or with the models that it asks."""
     name = spec.labels.select
@@ -205,6 +226,14 @@ def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
             str(list(pools)),
             f"of {min(pools)} labels {spec.validation(min(pools))} validate: none are left to "
             "train on; a pool has more",
+        )
+    yield from _reactive_checks(spec)
+    if labels.channels is not None and spec.system.kind != "mixture":
+        yield Problem(
+            "labels.channels",
+            repr(labels.channels),
+            f'structures of channels differ in composition: system.kind = "mixture", not '
+            f'"{spec.system.kind}"',
         )
     if spec.control.method != "none" and spec.several:
         yield Problem(

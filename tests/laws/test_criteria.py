@@ -15,6 +15,7 @@ from apps.dynamics.criteria import Finding, Units, Watched, no_atoms
 from apps.dynamics.criteria_records import BUILT_IN
 from apps.dynamics.criteria_registry import criterion_names, find_criterion
 from apps.dynamics.integrators import PhasePoint
+from apps.dynamics.lasting import changed
 from apps.dynamics.settings import DynamicsSettings
 
 Judge = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
@@ -40,9 +41,11 @@ WATCHED = Watched(
     hot_eV=2.0,
     temperature_K=300.0,
     molecule_of=torch.tensor([0] * 6 + [1] * 3),
+    energy_line_eV=0.0,
+    energy_bounds_eV=(-1.0, 1.0),
 )
 CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
-SETTINGS = DynamicsSettings()
+SETTINGS = DynamicsSettings(dissociation_A=4.5)  # less than half of the box below
 
 
 def moved(atom: int, by: tuple[float, float, float]) -> dict[str, Tensor]:
@@ -75,6 +78,15 @@ FLAGGED: dict[str, list[dict[str, Tensor]]] = {
     "fused": [moved(6, (0.74, 2.1, -0.5)), moved(6, (0.42, 5.6, -0.5))],
     "bond_out_of_bounds": [moved(5, (0.6, -0.3, 0)), moved(5, (-0.2, 0.5, 0))],
     "pair_too_close": [moved(6, (0.42, 5.6, -0.5)), moved(6, (0.42, 2.2, -0.5))],
+    "valence": [moved(2, (1.9, -1.4, 0)), moved(2, (2.4, -1.8, 0.3))],
+    "energy_runaway": [
+        {"energies": torch.tensor(energy, dtype=torch.float64)} for energy in (-19.0, 19.0, 1e6)
+    ],
+    "nve_drift": [
+        {"energies": torch.tensor(-3.5, dtype=torch.float64)},
+        {"velocities": 0.01 * X},
+    ],
+    "dissociated": [moved(5, (5.5, 0, 0)), moved(0, (-6.0, 0, 0))],
 }
 """Replicas that each criterion must flag."""
 
@@ -318,7 +330,16 @@ def test_known_bad_distances_of_other_images_are_seen() -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_each_flags_what_it_must_and_no_sound_replica(name: str) -> None:
-    judge = find_criterion(name).judge()
-    assert judged(judge, batch(FLAGGED[name])).failed.all()
-    assert not judged(judge, batch([{}])).failed.any()
-    assert not judged(judge, shaken(batch([{}, {}, {}]))).failed.any()
+    assert verdict(name, batch(FLAGGED[name])).all()
+    assert not verdict(name, batch([{}])).any()
+    assert not verdict(name, shaken(batch([{}, {}, {}]))).any()
+
+
+def verdict(name: str, point: PhasePoint) -> Tensor:
+    """Who failed, (R,); of a criterion that judges a change, since a sound start."""
+    record = find_criterion(name)
+    found = judged(record.judge(), point)
+    if record.largest_change:
+        start = judged(record.judge(), batch([{}])).value.expand(len(point.energies))
+        found, _ = changed(found, float(dict(SETTINGS)[record.largest_change]), start)
+    return found.failed

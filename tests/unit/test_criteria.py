@@ -21,6 +21,7 @@ from data_store.units import AMU_A2_PER_FS2_eV, BOLTZMANN_eV_PER_K
 OWN = ("not_finite", "bond_stretch", "close_contact", "hot", "large_force")
 PUBLISHED = ("mdsim", "stable", "stable_training", "mlipaudit")
 OF_BOXES = ("fused", "bond_out_of_bounds", "pair_too_close")
+REACTIVE = ("valence", "energy_runaway", "nve_drift", "dissociated")
 ALL = DynamicsSettings(criteria=OWN)
 X = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [0.0, 1.0, 0]]], dtype=torch.float64)
 WATCHED = Watched(
@@ -102,7 +103,7 @@ def test_replicas_are_judged_apart() -> None:
 def test_a_system_without_bonds_or_others_is_watched_too() -> None:
     pairs, none = torch.zeros((0, 2), dtype=torch.int64), torch.zeros(0)
     bare = replace(WATCHED, bonds=pairs, bond_lengths_A=none, others=pairs, least_distances_A=none)
-    every = DynamicsSettings(criteria=tuple(BUILT_IN))
+    every = DynamicsSettings(criteria=tuple(BUILT_IN), ensemble="nve")
     cause, _, _ = first_failure(point(), bare, every)
     assert cause.tolist() == [-1]
     cause, _, _ = first_failure(point(velocities=torch.full_like(X, 1.0)), bare, every)
@@ -110,8 +111,8 @@ def test_a_system_without_bonds_or_others_is_watched_too() -> None:
 
 
 def test_built_in_criteria_are_those_and_asked_in_that_order() -> None:
-    assert tuple(BUILT_IN) == (*OWN, *PUBLISHED, *OF_BOXES)
-    backwards = DynamicsSettings(criteria=tuple(reversed(BUILT_IN)))
+    assert tuple(BUILT_IN) == (*OWN, *PUBLISHED, *OF_BOXES, *REACTIVE)
+    backwards = DynamicsSettings(criteria=tuple(reversed(BUILT_IN)), ensemble="nve")
     assert backwards.criteria == tuple(BUILT_IN)
 
 

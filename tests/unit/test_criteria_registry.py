@@ -102,7 +102,7 @@ def loaded_by(folder: Path, names: str) -> list[str]:
         f"import sys; sys.path.insert(0, {str(folder)!r})\n"
         "from apps.dynamics.settings import DynamicsSettings\n"
         "from apps.dynamics.criteria_registry import criterion_rows\n"
-        f"rows = criterion_rows(DynamicsSettings(criteria=({names})))\n"
+        f"rows = criterion_rows(DynamicsSettings(criteria=({names}), ensemble='nve'))\n"
         "assert all(row.definition and row.threshold for row in rows)\n"
         "print(*[m for m in ('torch', 'openmm', 'rdkit', 'pyscf', 'ase') if m in sys.modules])"
     )
@@ -124,7 +124,8 @@ def test_the_look_for_torch_can_fail(install: Install) -> None:
 def test_rows_hold_the_thresholds_of_the_campaign() -> None:
     settings = DynamicsSettings(
         criteria=tuple(BUILT_IN), stretch_A=0.37, contact_HH_A=0.41, contact_fraction=0.6,
-        max_force_eV_per_A=55.0, hot_tail=1e-9,
+        max_force_eV_per_A=55.0, hot_tail=1e-9, ensemble="nve", valence_fs=40.0,
+        drift_eV_per_atom=0.03, dissociation_A=12.5, energy_below_eV_per_atom=0.3,
     )  # fmt: skip
     rows = {row.name: row for row in criterion_rows(settings)}
     assert tuple(rows) == tuple(BUILT_IN)
@@ -136,6 +137,10 @@ def test_rows_hold_the_thresholds_of_the_campaign() -> None:
         ("hot", "1e-09"),
         ("mdsim", "> 0.5 Å"),
         ("stable", "≥ 0.5 Å"),
+        ("valence", "for 40 fs"),
+        ("energy_runaway", "− 0.3 eV/atom"),
+        ("nve_drift", "> 0.03 eV/atom"),
+        ("dissociated", "> 12.5 Å"),
     ):
         assert part in rows[name].threshold
 
@@ -214,7 +219,7 @@ def test_a_broken_plug_in_raises_when_asked_for_and_only_then(
     source = tmp_path.name
     install("broken-lab", {"broken": f"{source}:FOUND"}, {f"{source}.py": module})
     assert "broken" in criterion_names()
-    settings = DynamicsSettings(criteria=tuple(BUILT_IN))
+    settings = DynamicsSettings(criteria=tuple(BUILT_IN), ensemble="nve")
     assert len(criterion_rows(settings)) == len(judges(settings.criteria)) == len(BUILT_IN)
     named = DynamicsSettings(criteria=("not_finite", "broken"))
     for ask in (lambda: criterion_rows(named), lambda: judges(named.criteria)):

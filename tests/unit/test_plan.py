@@ -356,7 +356,7 @@ def test_templates_are_valid_and_say_what_the_design_says(tmp_path: Path) -> Non
         tables = tomllib.loads(text)
         if name.startswith("aspirin"):
             tables["labels"] = {"source": "pyscf", "count": 1100, "candidates": 2000}
-        if name == "water":
+        if name in {"water", "combustion"}:
             file = tmp_path / "labels.extxyz"
             file.touch()
             tables["labels"]["file"] = str(file)
