@@ -21,7 +21,9 @@ from apps.potential.evaluate import molecular_force_function
 from apps.potential.registry import make_potential
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import Prices, compiled_gradient, plain_gradient
+from apps.training.labelled_boxes import labelled_set
 from apps.training.labelled_set import LabelledSet
+from tests.laws.box_toys import toy_boxes
 from tests.laws.dynamics_systems import CHAIN, make_block, repulsive_after
 from tests.laws.test_boxes import CELL, water
 from tests.laws.test_boxes import NUMBERS as WATERS
@@ -75,6 +77,20 @@ def test_gradients_are_those_of_the_cpu() -> None:
     ):
         model = FlatModel(toy_potential(labelled).to(device))
         sums = add(model, on_gpu(labelled) if device == GPU else labelled, prices)
+        found.append(tuple(t.cpu() for t in (*sums, model.gradient)))
+    for ours in found[1:]:
+        assert largest_difference(ours, found[0]) < 1e-4
+
+
+def test_gradients_on_boxes_are_those_of_the_cpu() -> None:
+    labelled = labelled_set(toy_boxes(6), torch.device("cpu"), 4.0)
+    prices, found = Prices(1.0 / 144, 0.2 / 6), []
+    for device, is_compiled in ((torch.device("cpu"), False), (GPU, False), (GPU, True)):
+        model = FlatModel(make_potential("painn", "small", [1, 8], 4.0, seed=1).to(device))
+        add = compiled_gradient(model.potential, WEIGHTS, 6) if is_compiled else (
+            plain_gradient(WEIGHTS)
+        )  # fmt: skip
+        sums = add(model, labelled.to(device), prices)
         found.append(tuple(t.cpu() for t in (*sums, model.gradient)))
     for ours in found[1:]:
         assert largest_difference(ours, found[0]) < 1e-4
