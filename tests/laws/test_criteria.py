@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from apps.dynamics.criteria import Finding, Units, Watched, no_atoms
+from apps.dynamics.criteria import Finding, Units, Watched, first_failure, no_atoms
 from apps.dynamics.criteria_records import BUILT_IN
 from apps.dynamics.criteria_registry import criterion_names, find_criterion
 from apps.dynamics.integrators import PhasePoint
-from apps.dynamics.lasting import changed
+from apps.dynamics.lasting import Since, changed, lasted
 from apps.dynamics.settings import DynamicsSettings
 
 Judge = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
@@ -343,3 +343,43 @@ def verdict(name: str, point: PhasePoint) -> Tensor:
         start = judged(record.judge(), batch([{}])).value.expand(len(point.energies))
         found, _ = changed(found, float(dict(SETTINGS)[record.largest_change]), start)
     return found.failed
+
+
+LASTING = [name for name in BUILT_IN if find_criterion(name).lasting_under(SETTINGS)]
+
+
+def failed_at(name: str, row: dict[str, Tensor], held: list[bool]) -> int | None:
+    """Check, 5 fs after the one before, at which a replica that is so or sound has failed."""
+    settings = DynamicsSettings(criteria=("not_finite", name))
+    stride, since = settings.steps_of(settings.check_stride_fs), Since()
+    for check, now in enumerate(held):
+        point = batch([row if now else {}])
+        cause, _, _ = first_failure(point, WATCHED, settings, check * stride, since)
+        if int(cause[0]) >= 0:
+            return check
+    return None
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_must_last_fails_when_it_has_and_not_before(name: str) -> None:
+    needed = round(find_criterion(name).lasting_under(SETTINGS) / SETTINGS.check_stride_fs)
+    assert needed > 1
+    for row in FLAGGED[name]:
+        assert failed_at(name, row, [True] * (needed + 1)) == needed
+        assert failed_at(name, row, ([True] * needed + [False]) * 3) is None
+        broken = [True] * needed + [False] + [True] * (needed + 1)
+        assert failed_at(name, row, broken) == 2 * needed + 1
+
+
+def test_known_bad_counts_without_a_break_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a count that goes on where it was broken off fails what never lasted."""
+
+    def never_broken(
+        finding: Finding, steps: int, step: int, since: Tensor | None
+    ) -> tuple[Finding, Tensor]:
+        found, now = lasted(finding, steps, step, since)
+        return found, now if since is None else torch.where(now < 0, since, now)
+
+    monkeypatch.setattr("apps.dynamics.criteria.lasted", never_broken)
+    with pytest.raises(AssertionError):
+        test_what_must_last_fails_when_it_has_and_not_before("fused")
