@@ -182,7 +182,8 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
     if spec.several:
         alike = unseen.take(most_alike(unseen))
         held_out = len(alike)
-        _refuse_isolated(alike)
+        if not spec.dynamics.reactive:
+            _refuse_isolated(alike)
     if spec.dynamics.replicas > held_out:
         raise InputError(
             f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "

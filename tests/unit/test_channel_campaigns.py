@@ -43,7 +43,8 @@ def tables(labels: dict[str, Any]) -> dict[str, Any]:
     found["sampling"] |= {"structures": 3 * 64}
     found["labels"] = {"source": "file", "file": "labels.extxyz", **labels}
     found["finetuning"] |= {"arms": ["pretrained", "scratch"], "pools": [12, 20], "steps": 3}
-    found["dynamics"] |= {"replicas": 2, "block_replicas": 2}
+    criteria = ["not_finite", "close_contact", "valence", "dissociated"]
+    found["dynamics"] |= {"replicas": 2, "block_replicas": 2, "criteria": criteria}
     return found
 
 
@@ -91,6 +92,10 @@ def test_the_whole_campaign_is_tried_out_before_it_starts(tmp_path: Path) -> Non
         preflight(spec(tmp_path, surfaces={}))
     with pytest.raises(InputError, match="names r04, and no frame"):
         preflight(spec(tmp_path, held_out_channels=["r04"]))
+    of_bonds = tables(CHANNELS)
+    of_bonds["dynamics"]["criteria"] = ["not_finite", "bond_stretch"]
+    with pytest.raises(InputError, match="is of periodic boxes"):
+        preflight(parse_spec(of_bonds, "test", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -179,4 +184,5 @@ steps = 3
 [dynamics]
 replicas = 2
 block_replicas = 2
+criteria = ["not_finite", "valence", "dissociated"]
 """
