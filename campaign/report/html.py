@@ -13,6 +13,7 @@ import jinja2
 
 from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.active import active_in_words
 from campaign.report.coverage import covered_in_words
 from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, shown_by_kind
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
@@ -49,6 +50,7 @@ def render_html(
         report=found,
         headlines=[_headline(row) for row in found["comparisons"]],
         saved=[saved_in_words(row) for row in found["labels_saved"]],
+        active=active_in_words(inputs),
         figures=draw_figures(inputs) if figures is None else figures,
         covered=covered_in_words(inputs),
         arms=sorted({model.arm for model, _ in inputs.runs}),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.active import mean_calls
 from campaign.report.failures import failure_kinds
 from campaign.report.free_energy import free_energy_rows
 from campaign.report.inputs import Model, ReportInputs
@@ -45,6 +46,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "pooled": list(_pooled(inputs)),
         "control": list(_control(inputs)),
         "comparisons": _adjusted(list(_comparisons(inputs))),
+        "active_learning": inputs.rounds,
         "learning_curve": list(learning_curve(inputs)),
         "labels_saved": list(labels_saved(inputs, BASE_ARM)),
         "distance_distribution": list(structure_rows(inputs)),
@@ -75,6 +77,7 @@ def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": model.labels,
             "seed": model.seed,
             "temperature_K": temperature,
+            "expert_calls": mean_calls(inputs, [model]),
             **_failures(runs),
             "interval_kind": "exact, 95 %, conditional on this model",
             "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
@@ -92,6 +95,7 @@ def _pooled(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": labels,
             "temperature_K": temperature,
             "seeds": len(by_seed),
+            "expert_calls": mean_calls(inputs, [Model(arm, labels, seed) for seed in by_seed]),
             **_failures([run for seed in sorted(by_seed) for run in by_seed[seed]]),
             "interval_kind": "exact, 95 %, conditional on these models",
         }
