@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from campaign.plan.active import budgets
 from campaign.plan.system import boxes_settings, pair_chunks, teacher_of
 from campaign.spec.model import CampaignSpec
 from data_store.errors import CampaignError, InputError, MethodError
@@ -189,6 +190,18 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
             f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "
             f"structures, and there are {held_out}" + (" of one kind" if spec.several else ""),
             "lower dynamics.replicas, or bring more structures (labels.test_file)",
+        )
+    _check_withheld(spec, len(labels) - (0 if tests is not None else kept + spec.dynamics.replicas))
+
+
+def _check_withheld(spec: CampaignSpec, free: int) -> None:
+    """Refuse a budget of active learning that the published labels cannot fill."""
+    budget = budgets(spec)[-1]
+    if spec.active_learning is not None and budget > free:
+        raise InputError(
+            f"active_learning.label_budget = {budget}: picks are labelled by published labels, and "
+            f"there are {free} that neither test a model nor start its examination",
+            "lower active_learning.label_budget, or bring more labels",
         )
 
 

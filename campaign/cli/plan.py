@@ -27,6 +27,7 @@ from campaign.cli.options import (
     say,
 )
 from campaign.costs.prediction import foresee
+from campaign.plan.active import budgets
 from campaign.plan.channels import channels_in_words
 from campaign.plan.power import Option, Quiet, Study, power_of, study_of
 from campaign.plan.system import WITHOUT_LABELS, in_words
@@ -106,10 +107,18 @@ def _stages(progress: Progress) -> dict[str, dict[str, int]]:
 def _expert(spec: CampaignSpec) -> dict[str, Any]:
     """Labels that the expert is asked for; none are computed where they come from a file."""
     computed = spec.labels.computed and spec.labelled
+    planned = budgets(spec)
     return {
         "source": spec.labels.labeler if spec.labels.computed else "file",
         "calls": spec.labels.count if computed else 0,
         "pools": sorted(spec.finetuning.pools),
+        "active_learning": {
+            "chains": len(spec.finetuning.seeds),
+            "rounds": len(planned) - 1,
+            "most_calls_of_a_chain": planned[-1] - planned[0],
+        }
+        if spec.active_learning
+        else None,
     }
 
 
@@ -117,8 +126,18 @@ def _expert_in_words(spec: CampaignSpec) -> str:
     expert = _expert(spec)
     pools = ", ".join(str(pool) for pool in expert["pools"])
     if expert["source"] == "file":
-        return f"expert labels: none computed, imported from {spec.labels.file}; pools of {pools}"
-    return f"expert labels: {expert['calls']} computed ({expert['source']}); pools of {pools}"
+        text = f"expert labels: none computed, imported from {spec.labels.file}; pools of {pools}"
+    else:
+        text = f"expert labels: {expert['calls']} computed ({expert['source']}); pools of {pools}"
+    chains = expert["active_learning"]
+    if chains is None:
+        return text
+    return (
+        f"{text}\nactive learning: {chains['chains']} chains of up to {chains['rounds']} rounds, "
+        f"each asking for up to {chains['most_calls_of_a_chain']} labels beyond the initial ones"
+        + (", of those withheld from it" if expert["source"] == "file" else "")
+        + "; priced as if none ended early"
+    )
 
 
 def _items_table(progress: Progress) -> Table:

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from campaign.costs.effort import Effort, family_of
+from campaign.costs.effort import Effort, family_of, priced_stage
 from campaign.costs.lines import Line, Machine, adapted, label_line, line_through
 from campaign.costs.miniature import LABEL
 from campaign.costs.ranges import Range
@@ -136,7 +136,7 @@ def run_benchmark(spec: CampaignSpec, lacking: Sequence[ToDo], site: Site) -> Be
     site : Site
         Where it will be done.
     """
-    stages = sorted({one.example.stage for one in lacking if one.function != LABEL})
+    stages = sorted({priced_stage(one.example.stage) for one in lacking if one.function != LABEL})
     kinds = [*(["models"] if stages else [])]
     kinds += ["labels"] if any(one.function == LABEL for one in lacking) else []
     with tempfile.TemporaryDirectory(prefix="campaign-benchmark-") as folder:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign.costs.benchmark import Benchmark
+from campaign.costs.effort import priced_stage
 from campaign.costs.ranges import Range, total
 from campaign.costs.rates import Rates
 from campaign.costs.todo import ToDo
@@ -30,7 +31,10 @@ __all__ = ["Cost", "PoolCost", "StageCost", "cost_of", "node_share", "unpriced"]
 _HOUR_S = 3600.0
 
 _ASSUMED_S = Range(0.05, 0.5, 5.0)
-_ASSUMED = ("prepare", "select", "label", "test", "split", "starts", "probe_structures")
+_ASSUMED = (
+    "prepare", "select", "label", "test", "split", "starts", "probe_structures", "explore_starts",
+    "pick", "acquire",
+)  # fmt: skip
 """Stages, or their merging, whose tasks take moments; labels themselves are not among them."""
 
 _MACHINE_STARTS_S = Range(0.0, 5.0, 60.0)
@@ -217,7 +221,7 @@ def _priced(one: ToDo, rates: Rates, benchmark: Benchmark | None, site: Site) ->
     rate = rates.of(one.kind, one.tasks)
     if rate is not None:
         seconds, basis = rate.seconds.times(one.units), rate.basis
-        if one.example.stage == "simulate" and not rate.same_kind:
+        if priced_stage(one.example.stage) == "simulate" and not rate.same_kind:
             seconds = Range(seconds.low / _MAY_END_AT_ONCE, seconds.expected, seconds.high)
         return _Priced(one, seconds, basis)
     measured = benchmark.seconds_of(one.effort, one.function) if benchmark else None

@@ -17,13 +17,34 @@ from typing import Any
 from campaign.plan.items import PlannedPart, without
 from data_store.fingerprints import fingerprint
 
-__all__ = ["Effort", "effort_of", "family_of"]
+__all__ = ["Effort", "effort_of", "family_of", "priced_function", "priced_stage"]
 
 _SIBLINGS = ("seed", "block", "chunk", "candidates", "role", "indices")
 """Keys that tell parts of one kind apart."""
 
-_ALIKE = {"finetune": ("arm",), "probe": ("arm", "labels")}
+_ALIKE = {"finetune": ("arm", "member"), "probe": ("arm", "labels")}
 """Keys that make no difference to what a unit takes, by stage."""
+
+_LIKE = {"committee": "finetune", "explore": "simulate"}
+"""Stages whose work is that of another."""
+
+_FUNCTIONS = {
+    "apps.training.rounds:finetune_round": "apps.training.task:finetune",
+    "apps.dynamics.rounds:explore": "apps.dynamics.task:simulate",
+    "apps.dynamics.rounds:examine": "apps.dynamics.task:simulate",
+    "apps.labeling.rounds:label_picks": "apps.labeling.task:label",
+}
+"""Tasks whose work is that of another."""
+
+
+def priced_stage(stage: str) -> str:
+    """Stage whose work that of a stage is; itself, but for active learning."""
+    return _LIKE.get(stage, stage)
+
+
+def priced_function(function: str) -> str:
+    """Task whose work that of a task is; itself, but for active learning."""
+    return _FUNCTIONS.get(function, function)
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ def effort_of(part: PlannedPart, items: int | None = None) -> Effort:
     """
     if items is not None:
         return Effort(_kind(part, ("count",), "items"), "labels", float(items))
-    measure = _MEASURES.get(part.stage, _PART)
+    measure = _MEASURES.get(priced_stage(part.stage), _PART)
     try:
         amount = measure.amount(part.settings)
     except KeyError:  # settings that a campaign file never gives: nothing in them is counted
@@ -133,16 +154,19 @@ def family_of(kind: str) -> str:
 
 
 def _kind(part: PlannedPart, counts: tuple[str, ...], step: str) -> str:
+    # Labels are one work, whatever they are merged into.
+    labels = step == "items"
+    stage = "label" if labels else priced_stage(part.stage)
     family = {
-        "stage": part.stage,
-        "function": part.function,
+        "stage": stage,
+        "function": "apps.labeling.task:merge_labels" if labels else priced_function(part.function),
         "step": step,
         "settings": without(part.settings, counts),
         "molecule": list(part.inputs.get("molecule", ())),
     }
-    left_out = (*_SIBLINGS, *_ALIKE.get(part.stage, ()))
+    left_out = (*_SIBLINGS, *(("round",) if labels else ()), *_ALIKE.get(stage, ()))
     told = {key: value for key, value in part.key.items() if key not in left_out}
-    if part.stage == "simulate":
+    if stage == "simulate":
         told["replicas"] = part.settings.get("replicas_in_block")
     within = ",".join(f"{key}={told[key]}" for key in sorted(told))
-    return f"{part.stage}-{fingerprint(family)[:12]} {within}".rstrip()
+    return f"{stage}-{fingerprint(family)[:12]} {within}".rstrip()

@@ -114,7 +114,7 @@ def small(
             "source": "file", "file": str(labels), "test_file": None, "test_count": 2,
             "select": "random",
         }  # fmt: skip
-    tables = spec.model_dump(mode="json")
+    tables = spec.model_dump(mode="json", exclude={"active_learning"})  # of other stages' work
     return CampaignSpec.model_validate(
         {name: {**table, **few.get(name, {})} for name, table in tables.items()}
     )

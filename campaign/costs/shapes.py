@@ -23,6 +23,7 @@ _COLUMN_BYTES, _FILE_BYTES, _MANIFEST_BYTES = 470, 160, 1_600
 _STRUCTURE_COLUMNS, _RUN_COLUMNS = 12, 13
 _METRICS_ROW_BYTES = 330
 _SINGLE, _DOUBLE = 4, 8
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,16 @@ def _split(part: PlannedPart, _: int, __: int) -> Size:
     return _arrays(3, _DOUBLE * part.settings["pool"])
 
 
+def _picks(part: PlannedPart, atoms: int, _: int) -> Size:
+    """Frames without labels, and why they were picked."""
+    return _structures(0.5 * part.settings["count"], atoms, _SINGLE)
+
+
+def _standing(part: PlannedPart, atoms: int, _: int) -> Size:
+    """Labels so far: those of the round and, of the usual rounds, as many times those before."""
+    return _structures(_ROUNDS * float(part.settings.get("count", 10)), atoms, _DOUBLE)
+
+
 def _probe(part: PlannedPart, atoms: int, _: int) -> Size:
     return Size(2, 4_000)
 
@@ -158,6 +169,11 @@ _SIZES: dict[str, Callable[[PlannedPart, int, int], Size]] = {
     "split": _split,
     "starts": _counted,
     "probe_structures": _probe_structures,
+    "explore_starts": _counted,
+    "committee": _finetune,
+    "explore": _runs,
+    "pick": _picks,
+    "acquire": _standing,
     "finetune": _finetune,
     "probe": _probe,
     "simulate": _runs,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from campaign.costs.effort import Effort, effort_of
+from campaign.costs.effort import Effort, effort_of, priced_function
 from campaign.plan.items import PlannedPart
 from campaign.workspace import Workspace
 from data_store.parts import is_made
@@ -27,7 +27,7 @@ class ToDo:
     example : PlannedPart
         One of the parts.
     function : str
-        ``module:name`` of its task.
+        ``module:name`` of its task, or of the one whose work it does.
     kind, unit : str
         See `Effort`.
     tasks : int
@@ -51,12 +51,12 @@ class ToDo:
 
 def todo_of(parts: Iterable[PlannedPart], workspace: Workspace) -> list[ToDo]:
     """What is not made yet, in the plan's order."""
-    found: dict[tuple[str, str], ToDo] = {}
+    found: dict[tuple[str, str, str], ToDo] = {}
     for part in parts:
         if is_made(workspace.parts, part.stage, part.fingerprint):
             continue
         for more in _of_part(part, workspace):
-            key = more.function, more.kind
+            key = part.stage, more.function, more.kind
             before = found.get(key)
             found[key] = more if before is None else replace(
                 before, tasks=before.tasks + more.tasks, units=before.units + more.units
@@ -76,4 +76,5 @@ def _of_part(part: PlannedPart, workspace: Workspace) -> Iterator[ToDo]:
 
 
 def _todo(part: PlannedPart, function: str, effort: Effort, tasks: int) -> ToDo:
-    return ToDo(part, function, effort.kind, effort.unit, tasks, effort.amount)
+    priced = priced_function(function)
+    return ToDo(part, priced, effort.kind, effort.unit, tasks, effort.amount)

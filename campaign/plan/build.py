@@ -8,7 +8,7 @@ here, so that changing one setting recomputes exactly what depends on it.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from apps.labeling.settings import LIMITS
 from apps.probing.settings import ProbeSettings
 from apps.sampling.probe_structures import ProbeStructureSettings
+from campaign.plan.active import plan_chains
 from campaign.plan.identities import TRAINING_RESOURCES, as_before, brought, start_file
 from campaign.plan.items import Items, PlannedPart, planned_part
 from campaign.plan.stages import STAGES
@@ -91,11 +92,12 @@ def _built(spec: CampaignSpec) -> Plan:
     starts = _starts(spec, teach, label, tests, splits)
     finetunes = list(_finetunes(spec, teach, label, tests, splits))
     smallest = splits[min(splits)]
-    simulations = [
-        run
-        for model in finetunes
-        for run in _simulations(spec, teach, label, smallest, starts, model)
-    ]
+    chains = plan_chains(spec, teach.molecule, label, tests, splits, starts, finetunes)
+    models = [*((model, None) for model in finetunes), *chains.models]
+    simulations: list[PlannedPart] = []
+    for model, before in models:
+        again = [run for run in simulations if before and before.fingerprint in run.needs]
+        simulations += _simulations(spec, teach, label, smallest, starts, model, again)
     candidates = [teach.candidates, teach.order] if spec.labels.computed else []
     pretrained = teach.used_pretrainings(spec) if "pretrained" in spec.finetuning.arms else []
     probed = pretrained and not spec.several  # probes scan the bonds of one molecule
@@ -103,8 +105,9 @@ def _built(spec: CampaignSpec) -> Plan:
         spec,
         (
             *teach.molecules, *(teach.chunks if pretrained else []), *candidates, *pretrained,
-            label, *tests, *splits.values(), starts, *finetunes,
-            *(_probes(spec, teach, starts, finetunes) if probed else []), *simulations,
+            label, *tests, *splits.values(), starts, *finetunes, *chains.parts,
+            *(_probes(spec, teach, starts, [m for m, _ in models]) if probed else []),
+            *simulations,
             *_controls(spec, teach, label, smallest, starts),
         ),
     )  # fmt: skip
@@ -359,25 +362,31 @@ def _simulations(
     smallest: PlannedPart,
     starts: PlannedPart,
     model: PlannedPart,
+    before: Sequence[PlannedPart] = (),
 ) -> Iterator[PlannedPart]:
+    """Examination of a model; `before` is that of the model of which it may be a repetition."""
     dynamics = spec.dynamics
     settings = dynamics.model_dump(mode="json", exclude={"temperatures_K", "replicas"})
     blocks = -(-dynamics.replicas // dynamics.block_replicas)
     for temperature in dynamics.temperatures_K:
         for block in range(blocks):
             size = min(dynamics.block_replicas, dynamics.replicas - block * dynamics.block_replicas)
+            place = {"temperature_K": temperature, "block": block}
+            same = [run for run in before if place.items() <= run.key.items()]
             yield planned_part(
                 "simulate",
                 f"{model.label}, {temperature:g} K, block {block}",
                 {"dynamics": settings, "replicas_in_block": size},
                 spec.campaign.seed,
-                key={**model.key, "temperature_K": temperature, "block": block},
+                key={**model.key, **place},
                 inputs={
                     "model": [model],
                     "starts": [starts],
                     "split": [smallest],
                     "labels": [label],
                     "molecule": teach.molecules,
+                    **({"before": same} if same else {}),
                 },
                 not_science=tuple(f"dynamics.{key}" for key in TRAINING_RESOURCES),
+                function="apps.dynamics.rounds:examine" if same else None,
             )

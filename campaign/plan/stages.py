@@ -56,6 +56,11 @@ STAGES: dict[str, Stage] = {
             "apps.sampling.probe_structures:probe_structures",
             version=2,
         ),
+        Stage("explore_starts", "starts of exploration", "apps.selection.rounds:exploring_starts"),
+        Stage("committee", "committees", "apps.training.rounds:finetune_round", role="gpu"),
+        Stage("explore", "exploration", "apps.dynamics.rounds:explore", role="gpu"),
+        Stage("pick", "picked frames", "apps.selection.rounds:pick_frames"),
+        Stage("acquire", "labels by rounds", "apps.labeling.rounds:merge_picks"),
         Stage("finetune", "fine-tuning", "apps.training.task:finetune", role="gpu"),
         Stage("probe", "probes", "apps.probing.task:probe_model"),
         Stage(

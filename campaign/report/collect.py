@@ -19,6 +19,7 @@ from campaign.ledger import read_ledger
 from campaign.plan.build import Plan
 from campaign.plan.items import PlannedPart
 from campaign.quarantine import kept_of
+from campaign.report.active import asked_beyond, calls_of, round_rows
 from campaign.report.channel_set import ChannelSet
 from campaign.report.coverage import shown_to_the_student
 from campaign.report.free_energy import biased_block
@@ -85,6 +86,8 @@ def collect(plan: Plan, workspace: Workspace, rdf: Path | None = None) -> Report
         runs[block.model, block.temperature_K] += block.runs
     tuned = {_model(planned): part for planned, part in made.parts("finetune")}
     events = list(read_ledger(workspace.ledger))
+    acquired = list(made.parts("acquire"))
+    calls = calls_of(plan.spec, acquired)
     return ReportInputs(
         campaign=plan.spec.campaign.name,
         settings=plan.spec.model_dump(mode="json"),
@@ -120,10 +123,12 @@ def collect(plan: Plan, workspace: Workspace, rdf: Path | None = None) -> Report
         control=_control(plan.spec.control.method, made),
         cost=_cost(events),
         predicted=predicted_rows(events),
-        expert_calls=_expert_calls(plan, made),
+        expert_calls=_expert_calls(plan, made, asked_beyond(calls)),
         teacher=_teacher(made),
         coverage=shown_to_the_student([part for _, part in made.parts("sample")], first),
         world_size=_world_size(made),
+        rounds=list(round_rows(made.parts("pick"), acquired)),
+        calls=calls,
         notes=[
             *_lacking(plan, made),
             *_quarantined(plan, workspace),
@@ -283,14 +288,18 @@ def _cost(events: list[dict[str, Any]]) -> dict[str, StageCost]:
     }
 
 
-def _expert_calls(plan: Plan, made: _Made) -> int:
-    """Labels that were computed, or those of the largest pool where they were imported."""
+def _expert_calls(plan: Plan, made: _Made, chains: int) -> int:
+    """Labels that were computed, or those of the largest pool where they were imported.
+
+    And those that chains of active learning asked for beyond these.
+    """
     if not plan.spec.labels.computed:
-        return max(plan.spec.finetuning.pools)
-    return sum(
+        return max(plan.spec.finetuning.pools) + chains
+    common = sum(
         part.shape("candidate")[0] + len(part.metadata["left_out"])
         for _, part in made.parts("label")
     )
+    return common + chains
 
 
 def _teacher(made: _Made) -> dict[str, Any]:
@@ -315,7 +324,7 @@ def _world_size(made: _Made) -> int:
 
 
 def _lacking(plan: Plan, made: _Made) -> Iterator[str]:
-    for stage in ("finetune", "simulate", "probe", "control"):
+    for stage in ("acquire", "finetune", "simulate", "probe", "control"):
         planned, there = len(plan.of(stage)), len(list(made.parts(stage)))
         if there < planned:
             yield f"{planned - there} of {planned} parts of stage {stage} are lacking"

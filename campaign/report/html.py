@@ -14,6 +14,7 @@ import jinja2
 
 from campaign.coverage.figure import coverage_figure
 from campaign.report import plots
+from campaign.report.active import active_in_words
 from campaign.report.channels import (
     channel_results,
     channel_table,
@@ -60,6 +61,7 @@ def render_html(
         report=found,
         headlines=[_headline(row) for row in found["comparisons"]],
         saved=[saved_in_words(row) for row in found["labels_saved"]],
+        active=active_in_words(inputs),
         figures=draw_figures(inputs) if figures is None else figures,
         covered=covered_in_words(inputs),
         arms=sorted({model.arm for model, _ in inputs.runs}),

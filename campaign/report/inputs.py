@@ -251,6 +251,10 @@ class ReportInputs:
         What teacher structures of each tier reach (`campaign.report.coverage`).
     world_size : int
         Ranks of pre-training.
+    rounds : list of dict
+        Rounds of active learning (`campaign.report.active.round_rows`).
+    calls : dict of Model to int
+        Expert calls behind models of active learning; of others it is the size of their pool.
     notes : list of str
         What was left out, retried, lost.
     """
@@ -279,4 +283,6 @@ class ReportInputs:
     teacher: dict[str, Any] = field(default_factory=dict)
     coverage: Coverage | None = None
     world_size: int = 1
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    calls: dict[Model, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

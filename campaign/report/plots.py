@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from campaign.report.active import mean_calls
 from campaign.report.inputs import ReportInputs
 from campaign.statistics.rates import exposure_ps, failure_rate
 from campaign.statistics.survival import kaplan_meier
@@ -167,7 +168,8 @@ def rates_figure(inputs: ReportInputs) -> Figure:
     """Failure rate per arm and pool with intervals, a panel per temperature.
 
     Small marks are single models, large ones all seeds pooled; an arrow is an upper bound where
-    nothing failed.
+    nothing failed. Models of active learning stand at the expert calls of their chains; large marks
+    at the mean.
     """
     temperatures = sorted({temperature for _, temperature in inputs.runs})
     arms = sorted({model.arm for model, _ in inputs.runs})
@@ -177,6 +179,8 @@ def rates_figure(inputs: ReportInputs) -> Figure:
             _rate_marks(ax, inputs, arm, temperature, 1.06 ** (offset - 0.5 * (len(arms) - 1)))
         ax.set_ylabel("failures per ns")
         log_axes(ax, sorted({model.labels for model, _ in inputs.runs}))
+        if inputs.calls:
+            ax.set_xlabel("expert calls")
         ax.set_title(f"{temperature:g} K", fontsize=9)
     legend_above(figure, axes)
     return figure
@@ -192,7 +196,8 @@ def _rate_marks(ax: Axes, inputs: ReportInputs, arm: str, temperature: float, sh
         found = failure_rate(failures, exposure_ps(runs))
         if found.value is None or found.high is None:
             continue
-        x, label = labels * shift, None if labelled else arm
+        models = [m for m, at in inputs.runs if (m.arm, m.labels, at) == (arm, labels, temperature)]
+        x, label = mean_calls(inputs, models) * shift, None if labelled else arm
         labelled = True
         if failures == 0:
             ax.plot(x, found.high, marker="v", color=colour, ms=8, label=label, mfc="none", ls="")
@@ -206,7 +211,8 @@ def _rate_marks(ax: Axes, inputs: ReportInputs, arm: str, temperature: float, sh
         failures = sum(run.failed for run in runs)
         rate = failure_rate(failures, exposure_ps(runs)).value
         if (model.arm, t) == (arm, temperature) and rate:
-            ax.plot(model.labels * shift, rate, marker=".", color=colour, alpha=0.5)
+            place = mean_calls(inputs, [model]) * shift
+            ax.plot(place, rate, marker=".", color=colour, alpha=0.5)
 
 
 def causes_figure(inputs: ReportInputs) -> Figure:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from campaign.report.active import mean_calls
 from campaign.report.channels import channel_results
 from campaign.report.failure_summary import failure_summary
 from campaign.report.failures import failure_kinds
@@ -46,6 +47,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "pooled": list(_pooled(inputs)),
         "control": list(_control(inputs)),
         "comparisons": _adjusted(list(_comparisons(inputs))),
+        "active_learning": inputs.rounds,
         "learning_curve": list(learning_curve(inputs)),
         "labels_saved": list(labels_saved(inputs, BASE_ARM)),
         "distance_distribution": list(structure_rows(inputs)),
@@ -79,6 +81,7 @@ def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": model.labels,
             "seed": model.seed,
             "temperature_K": temperature,
+            "expert_calls": mean_calls(inputs, [model]),
             **failure_summary(runs),
             "interval_kind": "exact, 95 %, conditional on this model",
             "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
@@ -96,6 +99,7 @@ def _pooled(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": labels,
             "temperature_K": temperature,
             "seeds": len(by_seed),
+            "expert_calls": mean_calls(inputs, [Model(arm, labels, seed) for seed in by_seed]),
             **failure_summary([run for seed in sorted(by_seed) for run in by_seed[seed]]),
             "interval_kind": "exact, 95 %, conditional on these models",
         }

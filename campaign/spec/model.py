@@ -24,9 +24,11 @@ from apps.sampling.settings import (
     SamplingSettings,
 )
 from apps.selection.registry import MODEL_STRATEGIES, strategy_names
+from apps.selection.settings import ActiveLearningSettings
 from apps.training.settings import FinetuningSettings, PretrainingSettings
 from campaign.plan.stages import STAGES
 from campaign.plan.system import chunks_by_molecule, pair_chunks
+from campaign.spec.active_checks import active_checks
 from campaign.spec.problems import Problem, problems_of, read_toml, refuse
 from data_store.errors import InputError, unknown_name
 from data_store.splits import validation_boxes, validation_count
@@ -105,6 +107,7 @@ class CampaignSpec(_Strict):
     dynamics: DynamicsSettings = DynamicsSettings()
     control: ControlSettings = ControlSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    active_learning: ActiveLearningSettings | None = None
 
     @property
     def several(self) -> bool:
@@ -198,6 +201,7 @@ def _selection_checks(spec: CampaignSpec) -> Iterator[Problem]:
 def _cross_checks(spec: CampaignSpec) -> Iterator[Problem]:
     """Yield what is wrong between tables that are each right."""
     yield from _teacher_checks(spec)
+    yield from active_checks(spec)
     sampling = spec.sampling
     if (sampling.force_field in FROM_FILES) != (sampling.force_field_file is not None):
         yield Problem("sampling.force_field_file", repr(sampling.force_field_file), WANTS_A_FILE)

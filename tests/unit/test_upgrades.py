@@ -164,6 +164,7 @@ def test_any_byte_of_a_stored_part_may_flip(
 def tiny_plan() -> Plan:
     tables = tomllib.loads(TINY)
     tables["control"] = {"method": "gfn2-xtb", "replicas": 2}
+    tables["active_learning"] = {"label_budget": 9, "replicas": 4}
     return build_plan(parse_spec(tables, "test", Path()))
 
 
