@@ -79,7 +79,8 @@ def box_block_of(size: str, replicas: int, steps: int, device: torch.device) -> 
     watched = Watched(numbers, masses, bonds, lengths, others, least, 1e3, _TEMPERATURE_K)
     settings = DynamicsSettings(length_ps=steps * 0.5e-3)
     box = Box(numbers, cell.to(device))
-    forces, evaluation = box_forces_for(potential, box, start[None], 10**9)
+    starts = start.expand(replicas, -1, -1)
+    forces, evaluation = box_forces_for(potential, box, starts, 10**9)
     if not evaluation.compiled:
         raise SystemExit(f"not compiled: {evaluation}")
     return Block(

@@ -405,18 +405,23 @@ class Campaign:
 
         return trained_models(self)
 
-    def report(self) -> dict[str, Any]:
+    def report(self, rdf: Path | None = None) -> dict[str, Any]:
         """Write the report anew from what is there, and return what `report.json` holds.
+
+        Parameters
+        ----------
+        rdf : Path, optional
+            g(r) that simulated boxes are held to, in place of the labels'.
 
         Raises
         ------
         InputError
-            If nothing was launched, or no dynamics is there yet.
+            If nothing was launched, or no dynamics is there yet, or `rdf` is of no use.
         """
         from campaign.report.collect import collect
         from campaign.report.write import write_report
 
         found: dict[str, Any] = write_report(
-            self.workspace, collect(self.launched_plan(), self.workspace)
+            self.workspace, collect(self.launched_plan(), self.workspace, rdf)
         )
         return found

@@ -210,11 +210,17 @@ def status(
 
 @app.command()
 def report(
-    folder: FolderArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    folder: FolderArgument,
+    workspace: WorkspaceOption = None,
+    rdf: Annotated[
+        Path | None,
+        typer.Option(help="g(r) to hold simulated boxes to, in place of the labels'."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report anew from what is there, and print its results."""
     campaign = open_campaign(folder, workspace)
-    found = campaign.report()
+    found = campaign.report(rdf)
     if as_json:
         say(found)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,11 @@ from campaign.report.inputs import (
     ReportInputs,
     StageCost,
 )
+from campaign.report.liquid import frames_in_block, is_box, liquid_of
+from campaign.report.liquid_inputs import Liquid
+from campaign.report.liquid_reference import reference_of_labels
 from campaign.report.predicted import predicted_rows
+from campaign.report.rdf_file import read_rdf
 from campaign.report.species import REACTIVE, species_rows
 from campaign.report.structure import distances_of, reference_of, sound_distances
 from campaign.report.subject import Subject, of_the_same_atoms, subject_of
@@ -47,13 +52,20 @@ from data_store.structures import Structures
 __all__ = ["collect"]
 
 
-def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
+def collect(plan: Plan, workspace: Workspace, rdf: Path | None = None) -> ReportInputs:
     """Gather what there is.
+
+    Parameters
+    ----------
+    plan : Plan
+    workspace : Workspace
+    rdf : Path, optional
+        g(r) that boxes are held to, in place of that of the labels (`campaign.report.rdf_file`).
 
     Raises
     ------
     InputError
-        If no dynamics has been made yet.
+        If no dynamics has been made yet, or `rdf` is no table of g(r), or there are no boxes.
     """
     made = _Made(plan, workspace)
     simulated = list(made.parts("simulate"))
@@ -86,6 +98,7 @@ def collect(plan: Plan, workspace: Workspace) -> ReportInputs:
         limits=_limits(plan, made, molecule),
         distances=distances_of(blocks) if cell_A is None else {},
         reference=_reference(made, molecule) if cell_A is None else None,
+        liquid=_liquid(made, blocks, rdf),
         probes={
             _model(planned): part.metadata["probes"]
             for planned, part in made.parts("probe")
@@ -186,7 +199,7 @@ def _control(method: str, made: _Made) -> Control | None:
     for planned, part in made.parts("control"):
         temperature, found = float(planned.key["temperature_K"]), runs_from_part(part)
         runs[temperature] += found
-        more = sound_distances(part, found)
+        more = Distances.none() if is_box(part) else sound_distances(part, found)
         distances[temperature] = distances.get(temperature, Distances.none()) + more
     probes = [p.metadata["probes"] for planned, p in made.parts("probe") if "method" in planned.key]
     if not runs and not probes:
@@ -224,6 +237,22 @@ def _reference_of(
 ) -> DistanceReference | None:
     frames = of_the_same_atoms(structures, molecule)
     return reference_of(source, frames) if len(frames) else None
+
+
+def _liquid(made: _Made, blocks: list[Block], rdf: Path | None) -> Liquid | None:
+    """Runs of boxes, held to all labels that are boxes, or to a file."""
+    part = next((block.part for block in blocks if is_box(block.part)), None)
+    if rdf is not None:
+        if part is None:
+            raise InputError(
+                f"{rdf} is g(r) to hold periodic boxes to, and none was simulated",
+                "leave it out",
+            )
+        return liquid_of(blocks, read_rdf(rdf))
+    if part is None:
+        return None
+    labels, frames = read_structures(made.first("label")), frames_in_block(part)
+    return liquid_of(blocks, reference_of_labels(labels, part.metadata["numbers"], frames))
 
 
 def _channels(made: _Made) -> ChannelSet | None:

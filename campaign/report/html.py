@@ -6,6 +6,7 @@ none.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -24,6 +25,9 @@ from campaign.report.failures import FOLDER, course_of, file_name, kinds_of, sho
 from campaign.report.free_energy import free_energy_figure, free_energy_rows
 from campaign.report.inputs import FailurePicture, ReportInputs
 from campaign.report.learning import errors_figure, saved_in_words
+from campaign.report.liquid_figures import rdf_figure, vibrations_figure
+from campaign.report.liquid_inputs import Liquid
+from campaign.report.liquid_rows import liquid_json, runs_with_structure
 from campaign.report.pictures import course_figure, failure_figure
 from campaign.report.probes import SHOWN_A, probe_table, probes_figure
 from campaign.report.species import species_figure
@@ -127,6 +131,8 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
     if inputs.biased:
         rows = list(free_energy_rows(inputs.biased))
         drawn["free_energy"] = plots.svg(free_energy_figure(rows))
+    if inputs.liquid is not None:
+        drawn |= _liquid_figures(inputs, inputs.liquid)
     reactions = channel_results(inputs.channels, inputs.parity)
     if reactions and reactions["curve"]:
         drawn["channels"] = plots.svg(channels_figure(reactions))
@@ -138,6 +144,18 @@ def draw_figures(inputs: ReportInputs) -> dict[str, str]:
         drawn["coverage"] = plots.svg(coverage_figure(inputs.coverage))
     if inputs.curves:
         drawn["curves"] = plots.svg(plots.curves_figure(inputs))
+    return drawn
+
+
+def _liquid_figures(inputs: ReportInputs, liquid: Liquid) -> dict[str, str]:
+    found, drawn = liquid_json(liquid), {}
+    if found["rdf"]:
+        drawn["liquid_rdf"] = plots.svg(rdf_figure(found))
+    if found["structure"]:
+        with_structure = replace(inputs, runs=runs_with_structure(liquid))
+        drawn["liquid_survival"] = plots.svg(plots.survival_figure(with_structure))
+    if found["density_of_states"]:
+        drawn["liquid_vibrations"] = plots.svg(vibrations_figure(found))
     return drawn
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from campaign.statistics.distances import count_distances
 from campaign.statistics.free_energy import Hills
 from data_store.molecules import Molecule
 from data_store.runs import Run
+
+if TYPE_CHECKING:  # which needs `Model` from here
+    from campaign.report.liquid_inputs import Liquid
 
 __all__ = [
     "BiasedBlock",
@@ -231,6 +234,8 @@ class ReportInputs:
     control : Control or None
     biased : list of BiasedBlock
         Blocks of dynamics with a bias.
+    liquid : Liquid or None
+        Where boxes were simulated.
     channels : ChannelSet or None
         Reaction channels of the test set.
     species : list of dict
@@ -265,6 +270,7 @@ class ReportInputs:
     probes: dict[Model, dict[str, Any]] = field(default_factory=dict)
     control: Control | None = None
     biased: list[BiasedBlock] = field(default_factory=list)
+    liquid: Liquid | None = None
     channels: ChannelSet | None = None
     species: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, StageCost] = field(default_factory=dict)

@@ -7,16 +7,17 @@ not finite is null. The function is pure: equal parts give equal rows.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from campaign.report.channels import channel_results
+from campaign.report.failure_summary import failure_summary
 from campaign.report.failures import failure_kinds
 from campaign.report.free_energy import free_energy_rows
 from campaign.report.inputs import Model, ReportInputs
 from campaign.report.learning import labels_saved, learning_curve
+from campaign.report.liquid_rows import liquid_json
 from campaign.report.probes import probe_rows
 from campaign.report.structure import distance_error, structure_rows, summary_of_reference
 from campaign.statistics.comparison import (
@@ -27,8 +28,7 @@ from campaign.statistics.comparison import (
 )
 from campaign.statistics.multiplicity import holm_adjusted
 from campaign.statistics.permutation import paired_permutation
-from campaign.statistics.rates import exposure_ps, failed_fraction, failure_rate
-from campaign.statistics.survival import logrank_p, median_ps, restricted_mean_ps
+from campaign.statistics.survival import logrank_p
 from data_store.runs import Run
 
 __all__ = ["BASE_ARM", "report_json"]
@@ -54,6 +54,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "control_probes": inputs.control.probes if inputs.control else None,
         "failure_kinds": list(failure_kinds(inputs.runs, inputs.molecule, inputs.pictures)),
         "free_energy": list(free_energy_rows(inputs.biased)),
+        "liquid": liquid_json(inputs.liquid) if inputs.liquid else None,
         "channels": channel_results(inputs.channels, inputs.parity),
         "species": inputs.species,
         "cost": {stage: _rounded(asdict(cost)) for stage, cost in inputs.cost.items()},
@@ -78,7 +79,7 @@ def _results(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": model.labels,
             "seed": model.seed,
             "temperature_K": temperature,
-            **_failures(runs),
+            **failure_summary(runs),
             "interval_kind": "exact, 95 %, conditional on this model",
             "force_mae_eV_per_A": _finite(errors.get("force_mae_eV_per_A")),
             "energy_mae_meV_per_atom": _finite(errors.get("energy_mae_meV_per_atom")),
@@ -95,7 +96,7 @@ def _pooled(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
             "labels": labels,
             "temperature_K": temperature,
             "seeds": len(by_seed),
-            **_failures([run for seed in sorted(by_seed) for run in by_seed[seed]]),
+            **failure_summary([run for seed in sorted(by_seed) for run in by_seed[seed]]),
             "interval_kind": "exact, 95 %, conditional on these models",
         }
 
@@ -108,34 +109,9 @@ def _control(inputs: ReportInputs) -> Iterator[dict[str, Any]]:
         yield {
             "method": inputs.control.method,
             "temperature_K": temperature,
-            **_failures(runs),
+            **failure_summary(runs),
             "interval_kind": "exact, 95 %",
         }
-
-
-def _failures(runs: list[Run]) -> dict[str, Any]:
-    failures, exposure = sum(run.failed for run in runs), exposure_ps(runs)
-    rate, fraction = failure_rate(failures, exposure), failed_fraction(failures, len(runs))
-    horizon = max(run.time_ps for run in runs)
-    mean, error = restricted_mean_ps(runs, horizon) if horizon > 0 else (0.0, 0.0)
-    return {
-        "replicas": len(runs),
-        "failures": failures,
-        "censored": sum(run.outcome == "censored" for run in runs),
-        "censored_causes": dict(
-            sorted(Counter(r.cause for r in runs if r.outcome == "censored" and r.cause).items())
-        ),
-        "exposure_ps": round(exposure, 6),
-        "rate_per_ns": rate.value,
-        "rate_interval_per_ns": rate.interval,
-        "failed_fraction": fraction.value,
-        "failed_fraction_interval": fraction.interval,
-        "restricted_mean_survival_ps": mean,
-        "restricted_mean_survival_se_ps": error,
-        "restricted_mean_survival_horizon_ps": horizon,
-        "median_survival_ps": median_ps(runs),
-        "causes": dict(sorted(Counter(run.cause for run in runs if run.failed).items())),
-    }
 
 
 def _finite(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from campaign.report.gallery import Block
 from campaign.report.inputs import DistanceReference, Distances, Model, ReportInputs
+from campaign.report.liquid import is_box
 from campaign.report.plots import arm_colour, legend_above, panels
 from campaign.statistics.distances import (
     BIN_A,
@@ -41,9 +42,14 @@ __all__ = [
 
 
 def distances_of(blocks: Iterable[Block]) -> dict[tuple[Model, float], Distances]:
-    """Distances in saved frames of replicas that have not failed, by model and temperature."""
+    """Distances in saved frames of replicas that have not failed, by model and temperature.
+
+    Not of periodic boxes, whose distances are those of nearest images (`campaign.report.liquid`).
+    """
     found: dict[tuple[Model, float], Distances] = {}
     for block in blocks:
+        if is_box(block.part):
+            continue
         more, key = sound_distances(block.part, block.runs), (block.model, block.temperature_K)
         found[key] = found[key] + more if key in found else more
     return found

@@ -159,6 +159,36 @@ def test_deadlines_and_kills_leave_no_trace(tmp_path: Path) -> None:
     assert finished(victim)["digest"] == whole["digest"]
 
 
+LASTING: dict[str, Any] = {
+    "criteria": ("not_finite", "fused", "bond_out_of_bounds"),
+    "bond_bounds_A": {"H-O": (0.9, 1.05)},
+    "bond_bounds_fs": 7.5,
+    "fused_fs": 7.5,
+    "fused_within": 1.8,
+    "compact_every_steps": 4,
+}
+
+
+def test_an_end_in_the_middle_of_a_count_leaves_no_trace(tmp_path: Path) -> None:
+    """Segments of 2 fs, checks every 2.5 fs, conditions that last three of them."""
+    whole = finished(request(tmp_path, "a" * 64, length_ps=0.04, **LASTING))
+    runs = runs_from_part(part_of(whole))
+    assert any(run.failed and run.time_ps > 0.0075 for run in runs)
+    assert all(run.time_ps >= 0.0075 for run in runs)
+    hurried = request(
+        tmp_path, "b" * 64, length_ps=0.04, deadline_unix=time.time() - 1.0, **LASTING
+    )
+    assert simulate(hurried.to_json())["outcome"] == "continue"
+    assert finished(hurried)["digest"] == whole["digest"]
+    victim = request(tmp_path, "c" * 64, length_ps=0.04, checkpoint_every_s=1e-4, **LASTING)
+    killed_in_mid_flight(victim)
+    assert finished(victim)["digest"] == whole["digest"]
+    at_once = {**LASTING, "bond_bounds_fs": 0.0}
+    sooner = runs_from_part(part_of(finished(request(tmp_path, "d" * 64, **at_once))))
+    assert all(run.time_ps <= 0.0025 for run in sooner if run.failed)
+    assert sum(run.failed for run in sooner) >= sum(run.failed for run in runs)
+
+
 def test_a_block_in_company_is_the_block_alone_to_the_bit(tmp_path: Path) -> None:
     asked = [
         request(tmp_path, name * 64, block=block, replicas=2)

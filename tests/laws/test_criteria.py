@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from apps.dynamics.criteria import Finding, Units, Watched, no_atoms
+from apps.dynamics.criteria import Finding, Units, Watched, first_failure, no_atoms
 from apps.dynamics.criteria_records import BUILT_IN
 from apps.dynamics.criteria_registry import criterion_names, find_criterion
 from apps.dynamics.integrators import PhasePoint
-from apps.dynamics.lasting import changed
+from apps.dynamics.lasting import Since, changed, lasted
 from apps.dynamics.settings import DynamicsSettings
 
 Judge = Callable[[PhasePoint, Watched, DynamicsSettings], Finding]
@@ -44,6 +44,7 @@ WATCHED = Watched(
     energy_line_eV=0.0,
     energy_bounds_eV=(-1.0, 1.0),
 )
+CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
 SETTINGS = DynamicsSettings(dissociation_A=4.5)  # less than half of the box below
 
 
@@ -211,13 +212,14 @@ def law_of_place(judge: Judge) -> None:
     def away(of: Any) -> dict[str, Any]:
         return {n: v.to("meta") if isinstance(v, Tensor) else v for n, v in vars(of).items()}
 
-    try:
-        found = judged(judge, PhasePoint(**away(MANY)), Watched(**away(WATCHED)))
-    except (RuntimeError, NotImplementedError) as error:
-        raise AssertionError("a value was read on the host") from error
-    tensors = [found.failed, found.value, found.atoms]
-    tensors += vars(found.units).values() if found.units else []
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    for watched in (WATCHED, replace(WATCHED, cell=CELL)):
+        try:
+            found = judged(judge, PhasePoint(**away(MANY)), Watched(**away(watched)))
+        except (RuntimeError, NotImplementedError) as error:
+            raise AssertionError("a value was read on the host") from error
+        tensors = [found.failed, found.value, found.atoms]
+        tensors += vars(found.units).values() if found.units else []
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 def law_of_shape(judge: Judge) -> None:
@@ -307,9 +309,6 @@ def test_each_law_sees_who_breaks_it(law: str) -> None:
         tensor.copy_(before[name])
 
 
-CELL = torch.tensor([[20.0, 0.0, 0.0], [1.0, 21.0, 0.0], [-2.0, 0.5, 22.0]], dtype=torch.float64)
-
-
 def law_of_images(judge: Judge) -> None:
     """In a box, where each atom may be in an image of its own."""
     boxed = replace(WATCHED, cell=CELL)
@@ -344,3 +343,43 @@ def verdict(name: str, point: PhasePoint) -> Tensor:
         start = judged(record.judge(), batch([{}])).value.expand(len(point.energies))
         found, _ = changed(found, float(dict(SETTINGS)[record.largest_change]), start)
     return found.failed
+
+
+LASTING = [name for name in BUILT_IN if find_criterion(name).lasting_under(SETTINGS)]
+
+
+def failed_at(name: str, row: dict[str, Tensor], held: list[bool]) -> int | None:
+    """Check, 5 fs after the one before, at which a replica that is so or sound has failed."""
+    settings = DynamicsSettings(criteria=("not_finite", name))
+    stride, since = settings.steps_of(settings.check_stride_fs), Since()
+    for check, now in enumerate(held):
+        point = batch([row if now else {}])
+        cause, _, _ = first_failure(point, WATCHED, settings, check * stride, since)
+        if int(cause[0]) >= 0:
+            return check
+    return None
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_must_last_fails_when_it_has_and_not_before(name: str) -> None:
+    needed = round(find_criterion(name).lasting_under(SETTINGS) / SETTINGS.check_stride_fs)
+    assert needed > 1
+    for row in FLAGGED[name]:
+        assert failed_at(name, row, [True] * (needed + 1)) == needed
+        assert failed_at(name, row, ([True] * needed + [False]) * 3) is None
+        broken = [True] * needed + [False] + [True] * (needed + 1)
+        assert failed_at(name, row, broken) == 2 * needed + 1
+
+
+def test_known_bad_counts_without_a_break_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: a count that goes on where it was broken off fails what never lasted."""
+
+    def never_broken(
+        finding: Finding, steps: int, step: int, since: Tensor | None
+    ) -> tuple[Finding, Tensor]:
+        found, now = lasted(finding, steps, step, since)
+        return found, now if since is None else torch.where(now < 0, since, now)
+
+    monkeypatch.setattr("apps.dynamics.criteria.lasted", never_broken)
+    with pytest.raises(AssertionError):
+        test_what_must_last_fails_when_it_has_and_not_before("fused")

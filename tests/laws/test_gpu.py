@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,16 @@ from apps.dynamics.criteria import Watched
 from apps.dynamics.engine import Block, State, start_block
 from apps.dynamics.ensemble import Member, simulate_block, simulate_blocks
 from apps.dynamics.forces import compiled_force_function
+from apps.dynamics.images import nearest_images
 from apps.dynamics.memory import FittingForces
+from apps.dynamics.settings import DynamicsSettings
 from apps.potential.evaluate import molecular_force_function
 from apps.potential.registry import make_potential
 from apps.training.flat_model import FlatModel
 from apps.training.gradient import Prices, compiled_gradient, plain_gradient
+from apps.training.labelled_boxes import labelled_set
 from apps.training.labelled_set import LabelledSet
+from tests.laws.box_toys import toy_boxes
 from tests.laws.dynamics_systems import CHAIN, make_block, repulsive_after
 from tests.laws.test_boxes import CELL, water
 from tests.laws.test_boxes import NUMBERS as WATERS
@@ -72,6 +77,20 @@ def test_gradients_are_those_of_the_cpu() -> None:
     ):
         model = FlatModel(toy_potential(labelled).to(device))
         sums = add(model, on_gpu(labelled) if device == GPU else labelled, prices)
+        found.append(tuple(t.cpu() for t in (*sums, model.gradient)))
+    for ours in found[1:]:
+        assert largest_difference(ours, found[0]) < 1e-4
+
+
+def test_gradients_on_boxes_are_those_of_the_cpu() -> None:
+    labelled = labelled_set(toy_boxes(6), torch.device("cpu"), 4.0)
+    prices, found = Prices(1.0 / 144, 0.2 / 6), []
+    for device, is_compiled in ((torch.device("cpu"), False), (GPU, False), (GPU, True)):
+        model = FlatModel(make_potential("painn", "small", [1, 8], 4.0, seed=1).to(device))
+        add = compiled_gradient(model.potential, WEIGHTS, 6) if is_compiled else (
+            plain_gradient(WEIGHTS)
+        )  # fmt: skip
+        sums = add(model, labelled.to(device), prices)
         found.append(tuple(t.cpu() for t in (*sums, model.gradient)))
     for ours in found[1:]:
         assert largest_difference(ours, found[0]) < 1e-4
@@ -171,3 +190,56 @@ def test_forces_in_a_box_are_those_of_the_cpu(replicas: int) -> None:
             assert largest_difference(tuple(t.cpu() for t in found), expected) < 1e-4
         x = x + 0.15 * torch.randn(x.shape, generator=generator, dtype=torch.float64)
     assert fast.lists_made > replicas
+
+
+def springs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the bonds of water in nearest images, weak enough that some break their bounds."""
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        bonds = BONDS.to(x.device)
+        vectors = nearest_images(x[:, bonds[:, 1]] - x[:, bonds[:, 0]], CELL.to(x.device))
+        energies = 4.0 * (torch.linalg.vector_norm(vectors, dim=-1) - 0.96).square().sum(-1)
+        (gradient,) = torch.autograd.grad(energies.sum(), x)
+    return energies.detach(), -gradient
+
+
+BONDS = torch.tensor([[first, first + n] for first in range(0, 24, 3) for n in (1, 2)])
+CRITERIA = ("not_finite", "close_contact", "fused", "bond_out_of_bounds", "pair_too_close")
+
+
+def springs_in_a_box(device: torch.device) -> Block:
+    i, j = torch.triu_indices(24, 24, 1)
+    apart = i // 3 != j // 3
+    watched = Watched(
+        numbers=WATERS, masses_amu=torch.tensor([15.999, 1.008, 1.008] * 8).double(), bonds=BONDS,
+        bond_lengths_A=torch.full((16,), 0.96).double(),
+        others=torch.stack([i[apart], j[apart]], 1),
+        least_distances_A=torch.full((int(apart.sum()),), 0.3).double(), hot_eV=1e9,
+        temperature_K=300.0, cell=CELL, molecule_of=torch.arange(8).repeat_interleave(3),
+    )  # fmt: skip
+    moved: dict[str, Any] = {
+        n: v.to(device) if isinstance(v, Tensor) else v for n, v in vars(watched).items()
+    }
+    settings = DynamicsSettings(
+        length_ps=0.1, check_stride_fs=2.5, criteria=CRITERIA, fused_fs=10.0, bond_bounds_fs=5.0,
+        bond_bounds_A={"O-H": (0.85, 1.1)}, pair_bounds_A={"O-O": 1.0}, compact_every_steps=20,
+    )  # fmt: skip
+    return Block(springs, Watched(**moved), settings, 300.0, 5, 24, device)
+
+
+def dynamics_in_a_box(device: torch.device) -> State:
+    block = springs_in_a_box(device)
+    state = start_block(block, water(24).to(device))
+    assert simulate_block(block, state, lambda _: None, 1e9, lambda: False)
+    return state
+
+
+def test_dynamics_and_failures_in_a_box_are_those_of_the_cpu() -> None:
+    """By an analytic force across the boundary, with the criteria of boxes."""
+    here, there = dynamics_in_a_box(torch.device("cpu")), dynamics_in_a_box(GPU)
+    assert 0 < len(here.failures) < 24
+    assert len({failure.cause for failure in here.failures}) > 1
+    for ours, theirs in zip(here.failures, there.failures, strict=True):
+        assert vars(ours) == {**vars(theirs), "value": pytest.approx(theirs.value, rel=1e-6)}
+    for name, steps in here.since.items():
+        assert torch.equal(steps, there.since[name].cpu())

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from apps.dynamics.systems import System, reference_lengths, system_of
+from apps.sampling.boxes import cubic_edge, pack
 from data_store.errors import InputError
 from data_store.molecules import Molecule
 from data_store.structures import Structures, concatenate
@@ -155,3 +156,14 @@ def test_a_start_that_falls_apart_otherwise_is_refused() -> None:
     fused[0, 3:5] += fused[0, 2] + np.array([-0.6, 0.3, 0.0]) - fused[0, 3]
     with pytest.raises(InputError, match="none of the molecules"):
         system_of(KINDS, Structures.from_dense(starts().numbers_of(0), fused, cell=CELL))
+
+
+def test_packed_boxes_are_systems() -> None:
+    """Those that a campaign starts from: any orientation, dense, no two molecules touch."""
+    counts = [12, 5, 4]
+    edges = np.full(3, cubic_edge(KINDS, counts, 0.9))
+    packed = pack(KINDS, counts, edges, np.random.default_rng(5))
+    given = Structures.from_dense(packed.numbers, packed.positions[None], cell=np.diag(edges))
+    system = system_of(KINDS, given)
+    np.testing.assert_array_equal(system.molecule_of, packed.molecule_of)
+    assert len(system.bonds) == 2 * 12 + 5 + 5 * 4
