@@ -167,7 +167,7 @@ def _refuse_isolated(starts: Structures) -> None:
 
 def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | None = None) -> None:
     """Refuse more labels, or more starts, than were brought."""
-    from apps.selection.task import label_groups, most_alike
+    from apps.selection.task import apart_and_alike, label_groups
 
     kept = 0 if tests is not None else spec.labels.test_count
     groups, seed = label_groups(labels), spec.campaign.seed
@@ -177,14 +177,15 @@ def _check_counts(spec: CampaignSpec, labels: Structures, tests: Structures | No
     ]
     if spec.several and spec.system.has_box:
         return  # starts are built
-    used = np.concatenate([splits[-1].train, splits[-1].validation])
-    unseen = labels.take(np.setdiff1d(np.arange(len(labels)), used)) if tests is None else tests
-    held_out = len(unseen)
+    pool, used = labels, np.concatenate([splits[-1].train, splits[-1].validation])
+    if tests is not None:
+        pool, used = tests, used[:0]
+    unseen = np.setdiff1d(np.arange(len(pool)), used)
     if spec.several:
-        alike = unseen.take(most_alike(unseen))
-        held_out = len(alike)
+        unseen, _ = apart_and_alike(pool, unseen)
         if not spec.dynamics.reactive:
-            _refuse_isolated(alike)
+            _refuse_isolated(pool.take(unseen))
+    held_out = len(unseen)
     if spec.dynamics.replicas > held_out:
         raise InputError(
             f"dynamics.replicas = {spec.dynamics.replicas}: replicas start from distinct held-out "

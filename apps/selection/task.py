@@ -25,7 +25,15 @@ from data_store.structures import Structures
 if TYPE_CHECKING:
     from apps.potential.protocol import Potential
 
-__all__ = ["label_groups", "most_alike", "select", "split", "starts", "starts_alike"]
+__all__ = [
+    "apart_and_alike",
+    "label_groups",
+    "most_alike",
+    "select",
+    "split",
+    "starts",
+    "starts_alike",
+]
 
 FRAMES_PER_BLOCK = 20
 """Frames of a time block where all labels come from one trajectory: within it they resemble each
@@ -138,7 +146,8 @@ def starts_alike(request: dict[str, Any]) -> dict[str, Any]:
     """Choose starts of a liquid or a mixture among labels: of one kind, the most frequent held out.
 
     Replicas of one campaign are one system: the same atoms in one order, in the same box or in
-    none. Held-out structures of other kinds are left out and counted.
+    none. Held-out structures of other kinds, and those of trajectories or blocks of time of which
+    some are trained or validated on, are left out and counted.
 
     Raises
     ------
@@ -149,12 +158,30 @@ def starts_alike(request: dict[str, Any]) -> dict[str, Any]:
     part = req.finished_part()
     if part is None:
         pool, held_out = _held_out(req)
-        alike = held_out[most_alike(pool.take(held_out))]
-        counts = {"held_out": len(alike), "of_other_kinds": len(held_out) - len(alike)}
-        part = _chosen(req, pool, alike, counts)
-    counted = {"starts": float(part.shape("chosen")[0])}
-    counted["of_other_kinds"] = float(part.metadata["of_other_kinds"])
+        alike, counts = apart_and_alike(pool, held_out)
+        part = _chosen(req, pool, alike, {"held_out": len(alike), **counts})
+    counted = {name: float(part.metadata[name]) for name in ("of_other_kinds", "beside_seen")}
+    counted["starts"] = float(part.shape("chosen")[0])
     return Result.done(part, counted).to_json()
+
+
+def apart_and_alike(
+    pool: Structures, held_out: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Held-out rows that a liquid or a mixture may start from, and how many others there are.
+
+    Parameters
+    ----------
+    pool : Structures
+    held_out : ndarray of int64
+        Rows that are neither trained nor validated on.
+    """
+    groups = label_groups(pool)
+    seen = np.setdiff1d(np.arange(len(pool)), held_out)
+    apart = held_out[~np.isin(groups[held_out], groups[seen])]
+    alike = apart[most_alike(pool.take(apart))]
+    beside = len(held_out) - len(apart)
+    return alike, {"of_other_kinds": len(apart) - len(alike), "beside_seen": beside}
 
 
 def most_alike(structures: Structures) -> NDArray[np.int64]:

@@ -56,7 +56,9 @@ def unrelated(*batches: Structures) -> Structures:
     return replace(joined, parents=np.arange(len(joined)))
 
 
-def spec(brought: Structures, folder: Path, system: dict[str, Any], **tables: Any) -> CampaignSpec:
+def spec(
+    brought: Structures, folder: Path, system: dict[str, Any], /, **tables: Any
+) -> CampaignSpec:
     write_extxyz(folder / "labels.extxyz", brought)
     found = tomllib.loads(TINY) | {"system": system}
     found["sampling"] |= {"structures": 6 * 64}
@@ -123,8 +125,7 @@ def test_what_they_mean_is_told_apart(tmp_path: Path) -> None:
 
     def labels_of(system: dict[str, Any], folder: str, **labels: Any) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
-        tables = {"labels": labels}
-        plan = build_plan(spec(toy_boxes(16), tmp_path / folder, system, **tables))
+        plan = build_plan(spec(toy_boxes(16), tmp_path / folder, system, labels=labels))
         return plan.the("label").fingerprint
 
     plain = labels_of(LIQUID, "a")
@@ -266,6 +267,19 @@ def test_the_most_frequent_kind_is_started_from(tmp_path: Path) -> None:
     used = there[plan.the("split").fingerprint]
     for name in ("train", "validation"):
         assert not set(part.read("chosen", "").tolist()) & set(used.read(name, "").tolist())
+
+
+def test_starts_are_of_other_trajectories_than_pools(tmp_path: Path) -> None:
+    """Also of one that the largest pool cuts in two."""
+    labels = replace(toy_boxes(30), parents=np.repeat(np.arange(6), 5))
+    plan = build_plan(spec(labels, tmp_path, LIQUID, labels={"test_count": 5}))
+    there = imported(plan, tmp_path)
+    part = made(plan.the("starts"), tmp_path, there, starts_alike)
+    used = there[plan.the("split").fingerprint]
+    seen = np.concatenate([used.read(name, "") for name in ("train", "validation")])
+    assert len(seen) == 8
+    assert part.metadata["beside_seen"] == 2
+    assert not set(part.read("chosen", "") // 5) & set(seen // 5)
 
 
 def test_more_replicas_than_starts_of_one_kind_are_refused(tmp_path: Path) -> None:
