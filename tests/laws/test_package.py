@@ -254,11 +254,14 @@ def test_a_graph_of_another_potential_is_refused() -> None:
         check_same(lambda *given: (torch.tensor(torch.nan), given[1]), potential)
 
 
-def test_a_machine_that_cannot_compile_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_compile_says_so() -> None:
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (None, "no-such-compiler"))
-    with pytest.raises(InputError, match="cannot be compiled on this machine") as refused:
+    # Torch's own way: undone by another, the setting would be gone for all tests after this one.
+    with (
+        config.patch({"cpp.cxx": (None, "no-such-compiler")}),
+        pytest.raises(InputError, match="cannot be compiled on this machine") as refused,
+    ):
         package_bytes(Springs(), "cpu")
     assert "--for any" in refused.value.hint
 
