@@ -230,7 +230,7 @@ def test_a_stage_passes_on_its_quorum_and_a_launch_says_what_it_leaves_out(
 @pytest.mark.parametrize(
     ("quorum", "expected"),
     [
-        ("{ simulat = 0.8 }", "unknown stage 'simulat'; valid: acquire, candidates, committee, control"),
+        ("{ simulat = 0.8 }", "unknown stage 'simulat'; valid: acquire, candidates, committee"),
         ("{ simulate = 1.2 }", "a share above 0 and up to 1"),
         ('"most"', "a share above 0 and up to 1"),
         ("true", "a share above 0 and up to 1"),
