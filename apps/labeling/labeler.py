@@ -19,7 +19,7 @@ from data_store.molecules import Molecule
 
 __all__ = ["LABELERS", "Label", "Labeler", "Outcome", "labeler_names", "make_labeler"]
 
-Outcome = Literal["converged", "not_converged", "spin_contaminated", "not_finite"]
+Outcome = Literal["converged", "not_converged", "spin_contaminated", "unstable", "not_finite"]
 
 
 @dataclass(frozen=True)

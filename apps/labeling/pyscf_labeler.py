@@ -3,6 +3,11 @@
 The chain: plain SCF; level shift and damping, then unshifted from that density; Fermi smearing,
 then a second-order solver from that density. Which attempt gave a label is recorded. Spin comes
 with the structure, never from the formula.
+
+Where `stability` is asked for, a solution that is no minimum among those of its kind (restricted or
+unrestricted: internal instability, Seeger and Pople 1977, doi:10.1063/1.434318) is followed down,
+and so recorded. That a closed shell would rather be open is not looked for: labels stay on one
+surface.
 """
 
 from __future__ import annotations
@@ -23,6 +28,9 @@ from data_store.molecules import Molecule
 from data_store.units import BOHR_A, HARTREE_eV
 
 __all__ = ["PySCFLabeler"]
+
+_FOLLOWED_AT_MOST = 3
+"""Times that a label goes down from a saddle of the SCF."""
 
 
 class PySCFLabeler:
@@ -67,8 +75,14 @@ class PySCFLabeler:
         step, mean_field = "", None
         for step, attempt in self._attempts(molecule):
             mean_field = attempt()
-            if mean_field.converged:
+            if not mean_field.converged:
+                continue
+            if not self.settings.stability:
                 return self._finished(mean_field, step, multiplicity)
+            lower, followed, stable = self._followed(mean_field)
+            if lower.converged:
+                step += ", followed" if followed else ""
+                return self._finished(lower, step, multiplicity, stable=stable)
         return Label("not_converged", np.nan, np.full(positions.shape, np.nan), step, np.nan)
 
     def check(self, molecule: Molecule) -> None:
@@ -145,8 +159,7 @@ class PySCFLabeler:
         if settings.dispersion is not None:
             mean_field.disp = settings.dispersion
         mean_field.grids.level = settings.grid_level
-        # Sixty times faster for VV10 functionals; moves energies by some 1e-5 Hartree.
-        mean_field.nlcgrids.level = 0
+        mean_field.nlcgrids.level = settings.nlc_grid_level
         mean_field.conv_tol = settings.energy_tolerance_Hartree
         mean_field.max_cycle = settings.max_cycles
         return mean_field
@@ -173,7 +186,23 @@ class PySCFLabeler:
         solver.max_cycle = 100
         return _run(solver, density)
 
-    def _finished(self, mean_field: Any, step: str, multiplicity: int) -> Label:
+    def _followed(self, mean_field: Any) -> tuple[Any, bool, bool]:
+        """A solution beside this one that is no saddle; whether it is another, and is stable."""
+        orbitals, _, stable, _ = mean_field.stability(return_status=True)
+        followed = False
+        for _ in range(_FOLLOWED_AT_MOST):
+            if stable:
+                break
+            density = mean_field.make_rdm1(orbitals, mean_field.mo_occ)
+            solver = self._mean_field(mean_field.mol).newton()
+            solver.max_cycle = 100
+            mean_field, followed = _run(solver, density), True
+            orbitals, _, stable, _ = mean_field.stability(return_status=True)
+        return mean_field, followed, bool(stable)
+
+    def _finished(
+        self, mean_field: Any, step: str, multiplicity: int, *, stable: bool = True
+    ) -> Label:
         gradient = mean_field.nuc_grad_method()
         gradient.grid_response = False
         forces = -np.asarray(gradient.kernel()) * HARTREE_eV / BOHR_A
@@ -184,6 +213,7 @@ class PySCFLabeler:
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             return Label("not_finite", energy, forces, step, found)
         outcome: Any = "spin_contaminated" if contaminated else "converged"
+        outcome = outcome if stable else "unstable"
         return Label(outcome, energy, forces, step, found)
 
 

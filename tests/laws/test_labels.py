@@ -180,6 +180,54 @@ def test_spin_contamination_is_an_outcome() -> None:
     )
 
 
+STRETCHED = np.array([[0.0, 0, 0], [0, 0, 2.2]])
+"""Triplet nitrogen, whose plain SCF ends on a saddle."""
+
+
+def test_a_solution_that_is_no_minimum_is_followed_down() -> None:
+    numbers = np.array([7, 7])
+    loose = QUICK.model_copy(update={"spin_contamination_max": 3.0})  # bonds break, spins mix
+    saddle = make_labeler(loose).label(numbers, STRETCHED, 0, 3)
+    method = loose.model_copy(update={"stability": True})
+    lower = make_labeler(method).label(numbers, STRETCHED, 0, 3)
+    assert (saddle.step, saddle.outcome) == ("plain", "converged"), "unasked, nobody looks"
+    assert (lower.step, lower.outcome) == ("plain, followed", "converged")
+    assert lower.energy_eV < saddle.energy_eV - 0.5
+    again = make_labeler(method).label(numbers, STRETCHED, 0, 3)
+    assert again.energy_eV == lower.energy_eV
+
+
+def test_what_stays_unstable_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.labeling.pyscf_labeler._FOLLOWED_AT_MOST", 0)
+    labeler = make_labeler(QUICK.model_copy(update={"stability": True}))
+    assert labeler.label(np.array([7, 7]), STRETCHED, 0, 3).outcome == "unstable"
+
+
+@pytest.mark.parametrize("functional", ["PBE", "wB97X-V"])
+def test_a_stable_label_is_what_it_was(functional: str) -> None:
+    plain = QUICK.model_copy(update={"functional": functional, "density_fit": False})
+    looked = plain.model_copy(update={"stability": True})
+    one, other = (make_labeler(m).label(NUMBERS, WATER, 0, 1) for m in (plain, looked))
+    assert (other.step, other.energy_eV) == ("plain", one.energy_eV)
+    np.testing.assert_array_equal(other.forces, one.forces)
+
+
+def test_settings_that_came_later_are_in_identities_where_they_say_something() -> None:
+    assert not {"stability", "nlc_grid_level"} & set(QUICK.identity())
+    other = QUICK.model_copy(update={"stability": True, "nlc_grid_level": 1})
+    assert other.identity() == {**QUICK.identity(), "stability": True, "nlc_grid_level": 1}
+
+
+def test_the_grid_of_vv10_decides_little() -> None:
+    coarse, fine = (
+        make_labeler(QUICK.model_copy(update={"functional": "wB97X-V", "nlc_grid_level": level}))
+        .label(NUMBERS, WATER, 0, 1)
+        .energy_eV
+        for level in (0, 1)
+    )
+    assert 0.0 < abs(coarse - fine) < 5e-3
+
+
 def test_the_fallbacks_converge_what_plain_does_not() -> None:
     # Three cycles are too few for a plain SCF; the chain's own attempts have more.
     hurried = make_labeler(QUICK.model_copy(update={"max_cycles": 3}))
